@@ -1,0 +1,41 @@
+// What relay and agent tell the outside, as it happens. These are the objects that `--json` prints, one a line: their
+// fields are a promise to scripts. Screen and log are other views of the same events.
+import type { Code } from '../errors.ts'
+
+/** How a stream ended: by FIN both ways, or why not. */
+export type StreamEnd = 'fin' | 'reset' | 'refused' | 'timeout' | 'unreachable' | 'limit' | 'busy' | 'denied' | 'lost'
+
+export type Event =
+  /** The relay listens; `invite` on the first start only. */
+  | { event: 'ready'; control: string; ports: string; fingerprint: string; invite: string | null }
+  /** The agent's session with its relay. `rtt` in ms, when known. */
+  | { event: 'session'; state: 'connecting'; relay: string }
+  | { event: 'session'; state: 'connected'; relay: string; rtt: number | null }
+  | { event: 'session'; state: 'lost'; relay: string; code: Code; reason: string; retryInMs: number }
+  | { event: 'session'; state: 'refused'; relay: string; code: Code; reason: string }
+  /** Round-trip time of the session in ms, at most once a second while it changes. */
+  | { event: 'rtt'; rtt: number }
+  /** A tunnel is open to the public. `address` is HOST:PORT, `[v6]:PORT` for IPv6. */
+  | { event: 'tunnel'; name: string; address: string; local: string; key?: string }
+  | { event: 'tunnel-closed'; name: string; address: string; reason: string }
+  /** The local service of a tunnel stopped or started to answer. */
+  | { event: 'local'; state: 'down' | 'up'; name: string; local: string; reason: string }
+  /** One visitor's connection. `sent`: bytes to the visitor; `received`: bytes from it; `ms`: its duration. */
+  | { event: 'stream'; state: 'open'; visitor: string; tunnel: string }
+  | {
+      event: 'stream'
+      state: 'closed'
+      visitor: string
+      tunnel: string
+      sent: number
+      received: number
+      ms: number
+      end: StreamEnd
+    }
+  /** The relay's view of agents. */
+  | { event: 'agent'; state: 'enrolled' | 'connected' | 'gone' | 'refused'; key: string; name: string; from: string; reason?: string }
+  /** The process is draining: no new streams, `streams` still open. */
+  | { event: 'draining'; streams: number; graceMs: number }
+  | { event: 'warning'; code: Code; message: string }
+
+export type Emit = (event: Event) => void
