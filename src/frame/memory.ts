@@ -1,0 +1,73 @@
+// What all sessions of a process share, so that their memory is bounded together: the blocks of the send rings, how far
+// credit may grow, and how many bytes may wait for somebody who does not read.
+import { RESET_CODE, TUNING } from './wire.ts'
+
+/** A stream that holds bytes for a reader (or a credit) that does not come. */
+export interface Stalled {
+  giveUp(code: typeof RESET_CODE.BUSY): void
+}
+
+export type MemoryLimits = {
+  /** Bytes of credit, above the first credit, that all streams together may have been given. */
+  growth: number
+  /** The same for one session. */
+  sessionGrowth: number
+  /** Bytes really buffered, over which new streams are BUSY and the longest stalled are reset. */
+  buffered: number
+  /** Spare ring blocks kept for the next session, in blocks. */
+  spareBlocks: number
+}
+
+export const MEMORY_LIMITS: MemoryLimits = {
+  growth: 256 * 1024 * 1024,
+  sessionGrowth: 64 * 1024 * 1024,
+  buffered: 128 * 1024 * 1024,
+  spareBlocks: 32,
+}
+
+export class Memory {
+  readonly limits: MemoryLimits
+  /** Bytes waiting in all streams of the process. */
+  buffered = 0
+  /** Credit given beyond first credits, in bytes. */
+  granted = 0
+  readonly #spare: Buffer[] = []
+  /** Insertion order is the order of stalling: a stream that makes progress goes to the end. */
+  readonly #stalled = new Set<Stalled>()
+
+  constructor(limits: MemoryLimits = MEMORY_LIMITS) {
+    this.limits = limits
+  }
+
+  takeBlock(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(TUNING.block)
+  }
+
+  giveBlock(block: Buffer): void {
+    if (this.#spare.length < this.limits.spareBlocks) this.#spare.push(block)
+  }
+
+  get full(): boolean {
+    return this.buffered > this.limits.buffered
+  }
+
+  /** `owner` holds `bytes` more, and has just stalled or made progress. */
+  hold(owner: Stalled, bytes: number): void {
+    this.buffered += bytes
+    this.#stalled.delete(owner)
+    this.#stalled.add(owner)
+    while (this.full) {
+      const oldest = this.#stalled.values().next().value
+      if (oldest === undefined) return
+      this.#stalled.delete(oldest)
+      oldest.giveUp(RESET_CODE.BUSY)
+    }
+  }
+
+  /** `owner` holds `bytes` fewer; `rest` is what it still holds. */
+  drop(owner: Stalled, bytes: number, rest: number): void {
+    this.buffered -= bytes
+    this.#stalled.delete(owner)
+    if (rest > 0) this.#stalled.add(owner)
+  }
+}
