@@ -1,0 +1,293 @@
+// One byte connection over a Bun socket, be it TCP, TLS or unix. It turns what Bun reports into three facts that can be
+// relied on: `end` is told once and only for a real FIN, `close` is told last, and a connection that ended in a reset is
+// never told as closed. Where Bun's own account of an end is not enough, the comments say what was seen.
+import { WarrenError } from '../errors.ts'
+import { deadlines, type Timed } from './deadlines.ts'
+import { letGo } from './descriptors.ts'
+import { isTlsError, type Owner, type Socket } from './events.ts'
+import { takeSocketError } from './libc.ts'
+
+/** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
+export type Ended = 'closed' | 'reset' | 'timeout'
+
+export interface Handler {
+  /** The buffer is the handler's from now on. True: it kept no view of it, and net frees it (`release`). */
+  data(buf: Buffer): boolean
+  /** There is room again after a write that did not take all. */
+  drain(): void
+  /** The peer's FIN. Once, before `close`, also when it came after our own. */
+  end(): void
+  /** Once, and last. */
+  close(how: Ended): void
+}
+
+/** What counts the connections of a listener. */
+export interface Counter {
+  connections: number
+}
+
+/** Stands in before the owner gives a handler, and again after `close`, so that events need no check of their own. */
+const NOBODY: Handler = { data: () => true, drain() {}, end() {}, close() {} }
+
+/** Chunks below this are left to the garbage collector: freeing one by hand costs as much as it saves. */
+const WORTH_FREEING = 16_384
+
+/** Frees a chunk at once. Only for a chunk that nobody keeps a view of: views of it become empty without a word. */
+export function release(buf: Buffer): void {
+  if (buf.length < WORTH_FREEING) return
+  const whole = buf.buffer
+  if (whole.byteLength === buf.length && whole instanceof ArrayBuffer) whole.transfer(0)
+}
+
+/** Checks of progress per linger: it ends between one linger and one and a quarter after the last byte moved. */
+const LINGER_CHECKS = 4
+
+export class Connection implements Owner, Timed {
+  handler: Handler = NOBODY
+  readonly remoteHost: string
+  readonly remotePort: number
+  /** The last write took all. */
+  writable = true
+  due = 0
+
+  private readonly socket: Socket
+  private readonly counter: Counter | null
+  private readonly secure: boolean
+  /** Writes still go to the socket: not shut, not broken, not gone. */
+  private open = true
+  private shut = false
+  private ended = false
+  private paused = false
+  /** A write met a reset, or TLS failed: what Bun reports from here on may look like a clean end, and is none. */
+  private broken = false
+  /** Bun closed the socket after the peer closed both its directions (unix); our own end is still to come. */
+  private vanished = false
+  /** `close` was told, or `mute` called: no handler call any more. */
+  private done = false
+  private lingerMs = 0
+  private quietChecks = 0
+  private moved = false
+
+  constructor(socket: Socket, remoteHost: string, remotePort: number, counter: Counter | null, secure: boolean) {
+    this.socket = socket
+    this.remoteHost = remoteHost
+    this.remotePort = remotePort
+    this.counter = counter
+    this.secure = secure
+    if (counter !== null) counter.connections++
+  }
+
+  get localHost(): string {
+    return plainHost(this.socket.localAddress)
+  }
+
+  get localPort(): number {
+    return this.socket.localPort ?? 0
+  }
+
+  /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */
+  write(buf: Uint8Array, at: number, len: number): number {
+    if (!this.open) return this.writeNowhere(len)
+    const taken = this.socket.write(buf, at, len)
+    if (taken === len) {
+      this.writable = true
+      this.moved = true
+      return taken
+    }
+    this.writable = false
+    if (taken > 0) this.moved = true
+    if (taken >= 0) return taken
+    this.break()
+    return 0
+  }
+
+  private writeNowhere(len: number): number {
+    this.writable = false
+    // As with TCP: who writes to a peer that closed both directions meets a reset.
+    if (len > 0 && this.vanished && !this.broken && !this.shut) this.break()
+    return 0
+  }
+
+  /**
+   * Sends FIN (TLS: close_notify and FIN) behind all bytes taken so far, and keeps reading. Once both directions have
+   * ended `close` follows by itself, but never before this returns.
+   */
+  shutdown(): void {
+    if (this.shut || this.done) return
+    this.shut = true
+    this.open = false
+    if (this.vanished) {
+      setImmediate(closeVanished, this)
+      return
+    }
+    if (this.broken) return
+    // The close_notify would swallow the error of a reset that arrived after the peer's FIN.
+    if (this.secure && this.ended && takeSocketError(descriptorOf(this.socket)) !== 0) this.broken = true
+    this.socket.shutdown()
+  }
+
+  /** Resets the connection: RST on TCP and TLS; on unix the peer sees a reset only if it left bytes unread by us. */
+  abort(): void {
+    this.fail('reset')
+  }
+
+  /** No handler call any more, not even `close`, and the socket is terminated. */
+  mute(): void {
+    if (this.done) return
+    this.retire()
+    if (!this.vanished) this.socket.terminate()
+  }
+
+  /** One more chunk may still come, when a reset arrives meanwhile or right after a handshake. */
+  pause(): void {
+    if (this.paused || this.done) return
+    this.paused = true
+    if (this.broken) setImmediate(reset, this)
+    if (!this.vanished) this.socket.pause()
+  }
+
+  resume(): void {
+    if (!this.paused || this.done) return
+    this.paused = false
+    if (!this.vanished) this.socket.resume()
+  }
+
+  /** Probes an idle peer after `ms`, then every second, and gives up after ten without an answer. */
+  keepAlive(ms: number): void {
+    if (!this.done && !this.vanished) this.socket.setKeepAlive(ms > 0, ms)
+  }
+
+  /** Ends the connection after `ms` in which no byte moved in either direction. Each call starts it anew; 0 ends it. */
+  linger(ms: number): void {
+    if (this.done) return
+    this.lingerMs = ms
+    this.quietChecks = 0
+    this.moved = false
+    if (ms > 0) deadlines.set(this, ms / LINGER_CHECKS)
+    else deadlines.clear(this)
+  }
+
+  /** Exactly `length` bytes of keying material of this TLS connection. */
+  exporter(label: string, length: number): Buffer {
+    let material: unknown = null
+    if (this.secure && !this.done) {
+      try {
+        material = this.socket.exportKeyingMaterial(length, label)
+      } catch {
+        // Before the handshake it throws; after the close it gives undefined.
+      }
+    }
+    if (Buffer.isBuffer(material) && material.length === length) return material
+    throw new WarrenError('W-INTERNAL', 'the TLS connection gave no keying material')
+  }
+
+  expire(now: number): number {
+    this.quietChecks = this.moved ? 0 : this.quietChecks + 1
+    this.moved = false
+    if (this.quietChecks < LINGER_CHECKS) return now + this.lingerMs / LINGER_CHECKS
+    this.fail('timeout')
+    return 0
+  }
+
+  onOpen(): void {}
+
+  onHandshake(): void {}
+
+  onConnectError(): void {}
+
+  onData(buf: Buffer): void {
+    this.moved = true
+    if (this.handler.data(buf)) release(buf)
+  }
+
+  onDrain(): void {
+    // Bun also calls it after resume(), a handshake and an end, with nothing blocked.
+    if (this.writable || !this.open) return
+    this.writable = true
+    this.handler.drain()
+  }
+
+  onEnd(): void {
+    // A write that met a reset took the error with it, and Bun then reads that reset as an end.
+    if (this.ended || this.broken || this.done) return
+    this.ended = true
+    this.moved = true
+    this.handler.end()
+  }
+
+  onError(error: Error): void {
+    this.break()
+    if (!isTlsError(error)) throw error
+  }
+
+  onClose(error: Error | undefined): void {
+    letGo()
+    if (this.counter !== null) this.counter.connections--
+    if (this.done) return
+    if (error !== undefined || this.broken || !(this.shut || this.ended)) {
+      this.finish('reset')
+    } else if (!this.shut) {
+      this.vanished = true
+      this.open = false
+    } else {
+      // After our own shutdown Bun reports the peer's FIN on TCP and unix by this call alone.
+      this.onEnd()
+      this.finish('closed')
+    }
+  }
+
+  private break(): void {
+    this.open = false
+    this.broken = true
+    // Otherwise Bun first reads what had arrived before the reset, and closes by itself.
+    if (this.paused || this.vanished) setImmediate(reset, this)
+  }
+
+  /** The socket is gone or will be at once; the handler hears `how`, and nothing after it. */
+  fail(how: Ended): void {
+    if (this.done) return
+    const handler = this.retire()
+    if (!this.vanished) this.socket.terminate()
+    handler.close(how)
+  }
+
+  finish(how: Ended): void {
+    if (!this.done) this.retire().close(how)
+  }
+
+  private retire(): Handler {
+    const handler = this.handler
+    this.handler = NOBODY
+    this.done = true
+    this.open = false
+    this.writable = false
+    if (this.lingerMs > 0) deadlines.clear(this)
+    return handler
+  }
+
+  /** Hands a new connection to whoever is to have it. `null`: nobody wants it. */
+  give(handler: Handler | null): void {
+    if (this.done) return
+    if (handler !== null) this.handler = handler
+    else if (this.handler === NOBODY) this.mute()
+  }
+}
+
+function reset(connection: Connection): void {
+  connection.fail('reset')
+}
+
+function closeVanished(connection: Connection): void {
+  connection.finish('closed')
+}
+
+/** Bun has it, its types do not. */
+export function descriptorOf(socket: object): number {
+  return 'fd' in socket && typeof socket.fd === 'number' ? socket.fd : -1
+}
+
+/** An address as a person writes it: an IPv4 address that came in over an IPv6 socket is shown as IPv4. */
+export function plainHost(address: string | undefined): string {
+  if (address === undefined) return ''
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}

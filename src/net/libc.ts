@@ -1,0 +1,98 @@
+// The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket,
+// and whether anybody listens at a unix socket. Where there is no such library, each says so and its caller goes without.
+import { dlopen, ptr, read } from 'bun:ffi'
+import { closeSync, openSync } from 'node:fs'
+
+const LINUX = process.platform === 'linux'
+const AF_UNIX = 1
+const SOCK_STREAM = 1
+/** SOCK_NONBLOCK | SOCK_CLOEXEC: on Linux a connect to a full backlog would wait; elsewhere it never does. */
+const AT_ONCE = LINUX ? 0x80800 : 0
+const LOCK_EX = 2
+const SOL_SOCKET = LINUX ? 1 : 0xffff
+const SO_ERROR = LINUX ? 4 : 0x1007
+const ENOENT = 2
+const EAGAIN = LINUX ? 11 : 35
+const ECONNREFUSED = LINUX ? 111 : 61
+
+const ERRNO = LINUX ? '__errno_location' : '__error'
+const SYMBOLS = {
+  listen: { args: ['i32', 'i32'], returns: 'i32' },
+  socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
+  connect: { args: ['i32', 'ptr', 'u32'], returns: 'i32' },
+  getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
+  flock: { args: ['i32', 'i32'], returns: 'i32' },
+  [ERRNO]: { args: [], returns: 'ptr' },
+} as const
+
+function load() {
+  const arch = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
+  const names = LINUX ? ['libc.so.6', `libc.musl-${arch}.so.1`] : ['libSystem.B.dylib']
+  for (const name of names) {
+    try {
+      return dlopen(name, SYMBOLS).symbols
+    } catch {
+      // Not this one: another name, or none at all on this platform.
+    }
+  }
+  return null
+}
+
+let loaded: ReturnType<typeof load> | undefined
+
+/** Loaded at first use: a command that opens no socket does not pay for it. */
+function libc(): ReturnType<typeof load> {
+  if (loaded === undefined) loaded = load()
+  return loaded
+}
+
+/** A second `listen` on a listener only changes its backlog (Bun's own is fixed at 512). False: it stays as it was. */
+export function setBacklog(fd: number, backlog: number): boolean {
+  const c = libc()
+  return c !== null && fd >= 0 && c.listen(fd, backlog) === 0
+}
+
+/** The socket's pending error, taken off it; 0 when there is none or nobody to ask. */
+export function takeSocketError(fd: number): number {
+  const c = libc()
+  if (c === null || fd < 0) return 0
+  const value = new Int32Array(1)
+  const size = new Uint32Array([4])
+  return c.getsockopt(fd, SOL_SOCKET, SO_ERROR, ptr(value), ptr(size)) === 0 ? value[0]! : 0
+}
+
+/** full: somebody listens, and cannot take one more at this moment. unknown: there is nobody to ask. */
+export type UnixListener = 'live' | 'full' | 'none' | 'unknown'
+
+/** Whether a process listens at the unix socket `path`. It sees a connection that is closed at once. */
+export function unixListener(path: string): UnixListener {
+  const c = libc()
+  if (c === null) return 'unknown'
+  const name = Buffer.from(path)
+  const address = Buffer.alloc(110)
+  if (LINUX) address.writeUInt16LE(AF_UNIX, 0)
+  else address.set([name.length + 3, AF_UNIX])
+  if (name.copy(address, 2) !== name.length) return 'unknown'
+  const fd = c.socket(AF_UNIX, SOCK_STREAM | AT_ONCE, 0)
+  if (fd < 0) return 'unknown'
+  try {
+    if (c.connect(fd, ptr(address), name.length + 3) === 0) return 'live'
+    const at = c[ERRNO]!()
+    const errno = at === null ? 0 : read.i32(at, 0)
+    if (errno === EAGAIN) return 'full'
+    return errno === ECONNREFUSED || errno === ENOENT ? 'none' : 'unknown'
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Runs `act` while holding the lock of a folder, so that of two processes only one at a time replaces a file in it. */
+export function holdingFolder<T>(folder: string, act: () => T): T {
+  const fd = openSync(folder, 'r')
+  try {
+    libc()?.flock(fd, LOCK_EX)
+    return act()
+  } finally {
+    closeSync(fd)
+  }
+}
