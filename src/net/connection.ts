@@ -11,14 +11,15 @@ import { takeSocketError } from './libc.ts'
 export type Ended = 'closed' | 'reset' | 'timeout'
 
 export interface Handler {
+  // Named `on…` because a splice is both a Handler and a session's Sink, which has `data` and `end` of its own.
   /** The buffer is the handler's from now on. True: it kept no view of it, and net frees it (`release`). */
-  data(buf: Buffer): boolean
+  onData(buf: Buffer): boolean
   /** There is room again after a write that did not take all. */
-  drain(): void
+  onDrain(): void
   /** The peer's FIN. Once, before `close`, also when it came after our own. */
-  end(): void
+  onEnd(): void
   /** Once, and last. */
-  close(how: Ended): void
+  onClose(how: Ended): void
 }
 
 /** What counts the connections of a listener. */
@@ -27,7 +28,7 @@ export interface Counter {
 }
 
 /** Stands in before the owner gives a handler, and again after `close`, so that events need no check of their own. */
-const NOBODY: Handler = { data: () => true, drain() {}, end() {}, close() {} }
+const NOBODY: Handler = { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
 
 /** Chunks below this are left to the garbage collector: freeing one by hand costs as much as it saves. */
 const WORTH_FREEING = 16_384
@@ -197,14 +198,14 @@ export class Connection implements Owner, Timed {
 
   onData(buf: Buffer): void {
     this.moved = true
-    if (this.handler.data(buf)) release(buf)
+    if (this.handler.onData(buf)) release(buf)
   }
 
   onDrain(): void {
     // Bun also calls it after resume(), a handshake and an end, with nothing blocked.
     if (this.writable || !this.open) return
     this.writable = true
-    this.handler.drain()
+    this.handler.onDrain()
   }
 
   onEnd(): void {
@@ -212,7 +213,7 @@ export class Connection implements Owner, Timed {
     if (this.ended || this.broken || this.done) return
     this.ended = true
     this.moved = true
-    this.handler.end()
+    this.handler.onEnd()
   }
 
   onError(error: Error): void {
@@ -248,11 +249,11 @@ export class Connection implements Owner, Timed {
     if (this.done) return
     const handler = this.retire()
     if (!this.vanished) this.socket.terminate()
-    handler.close(how)
+    handler.onClose(how)
   }
 
   finish(how: Ended): void {
-    if (!this.done) this.retire().close(how)
+    if (!this.done) this.retire().onClose(how)
   }
 
   private retire(): Handler {
