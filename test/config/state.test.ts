@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'bun:test'
+import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, relative } from 'node:path'
+import { stateFolder } from '../../src/config/state.ts'
+import { temporaryFolder } from '../folder.ts'
+
+const root = temporaryFolder()
+
+describe('the state folder', () => {
+  test('is the flag, else WARREN_STATE, else the XDG state folder, else its default', () => {
+    const [flag, own, xdg] = [join(root, 'flag'), join(root, 'own'), join(root, 'xdg')]
+    const all = { WARREN_STATE: own, XDG_STATE_HOME: xdg }
+    expect(stateFolder('relay', flag, all)).toBe(flag)
+    expect(stateFolder('relay', undefined, all)).toBe(own)
+    expect(stateFolder('agent', undefined, { ...all, WARREN_STATE: '' })).toBe(join(xdg, 'warren'))
+    expect(existsSync(join(xdg, 'warren'))).toBe(true)
+  })
+
+  test('without any of them is under the home folder, and a relative XDG folder counts as none', () => {
+    const program = `import { stateFolder } from '${import.meta.dir}/../../src/config/state.ts'
+      console.log(stateFolder('agent'))`
+    for (const xdg of ['', 'relative/state']) {
+      const home = join(root, `home${xdg.length}`)
+      mkdirSync(home)
+      const env = { PATH: process.env['PATH'] ?? '', HOME: home, XDG_STATE_HOME: xdg }
+      const run = Bun.spawnSync([process.execPath, '-e', program], { env, cwd: root })
+      expect(run.stdout.toString().trim()).toBe(join(home, '.local', 'state', 'warren'))
+    }
+    expect(homedir()).not.toBe(root)
+  })
+
+  test('is made for its owner only, with the folders above it, and is absolute', () => {
+    const folder = join(root, 'a', 'b', 'c')
+    expect(stateFolder('relay', relative(process.cwd(), folder), {})).toBe(folder)
+    for (const each of [folder, join(root, 'a', 'b'), join(root, 'a')]) expect(statSync(each).mode & 0o777).toBe(0o700)
+    expect(stateFolder('relay', folder, {})).toBe(folder)
+  })
+
+  test('that others may write is refused', () => {
+    for (const mode of [0o770, 0o720, 0o707, 0o702, 0o777]) {
+      const folder = join(root, `open${mode}`)
+      mkdirSync(folder)
+      chmodSync(folder, mode)
+      expect(() => stateFolder('relay', folder, {})).toThrow(
+        expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining(folder) }),
+      )
+      chmodSync(folder, 0o755)
+      expect(stateFolder('relay', folder, {})).toBe(folder)
+    }
+  })
+
+  test('that cannot be is an error that names it', () => {
+    const file = join(root, 'file')
+    writeFileSync(file, '')
+    const loop = join(root, 'loop')
+    symlinkSync(loop, loop)
+    for (const folder of [file, join(file, 'below'), '/proc/nothing/here', loop]) {
+      expect(() => stateFolder('agent', folder, {})).toThrow(
+        expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining(folder) }),
+      )
+    }
+    expect(() => stateFolder('agent', '', {})).toThrow(expect.objectContaining({ code: 'W-USAGE' }))
+  })
+})
