@@ -1,0 +1,62 @@
+// The command line: finds the command, runs it, and turns whatever ends it into one line, what to do, and a status.
+import { runCommand } from 'citty'
+import { dispatch, type Group, group } from './commands/command.ts'
+import { completionFor } from './commands/completion.ts'
+import { helpText } from './commands/help.ts'
+import { invite } from './commands/invite.ts'
+import { keys } from './commands/keys.ts'
+import { leases } from './commands/leases.ts'
+import { relay } from './commands/relay.ts'
+import { exit, stderr, stdout } from './commands/streams.ts'
+import { tcp } from './commands/tcp.ts'
+import { tryCommand } from './commands/try.ts'
+import { version } from './commands/version.ts'
+import { asWarrenError, EXIT } from './errors.ts'
+import { escapeText } from './telemetry/log.ts'
+
+const root: Group = group({
+  name: 'warren',
+  description: 'Expose a TCP service behind a NAT or firewall through a relay with a public address',
+  commands: [tcp, relay, tryCommand, invite, keys, leases, completionFor(() => root)],
+  examples: [
+    ['warren relay --public-host relay.example.com', 'On the machine with the public address; prints an invite.'],
+    ["warren tcp 5432 --relay 'warren://relay.example.com:7000/#…'", 'Beside the database, with that invite.'],
+    ['psql -h relay.example.com -p 20001', 'Anywhere.'],
+    ['warren try', 'All of it on this machine alone, to see it work.'],
+  ],
+})
+
+async function main(args: string[]): Promise<number> {
+  const found = dispatch(root, args)
+  switch (found.kind) {
+    case 'version':
+      stdout.line(`warren ${version}`)
+      return EXIT.ok
+    case 'help': {
+      const { columns = 80, isTTY } = found.asked ? process.stdout : process.stderr
+      const text = helpText(found.path, columns, isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb')
+      const output = found.asked ? stdout : stderr
+      output.line(text)
+      return found.asked ? EXIT.ok : EXIT.usage
+    }
+    case 'run':
+      await runCommand(found.command.citty, { rawArgs: found.rest })
+      return EXIT.ok
+  }
+}
+
+/** `warren: W-CODE what happened`, and what to do. */
+function report(thrown: unknown): number {
+  const error = asWarrenError(thrown)
+  stderr.line(`warren: ${error.code} ${escapeText(error.message)}`)
+  stderr.line(`  ${error.entry.todo}`)
+  if (error.code === 'W-INTERNAL' && process.env['WARREN_DEBUG'])
+    stderr.line(String((thrown as Error)?.stack ?? thrown))
+  return error.entry.exit || EXIT.failed
+}
+
+// What nobody caught ends the process: by now its state is unknown.
+process.on('uncaughtException', thrown => void exit(report(thrown)))
+process.on('unhandledRejection', thrown => void exit(report(thrown)))
+
+await exit(await main(process.argv.slice(2)).catch(report))

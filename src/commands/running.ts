@@ -1,0 +1,56 @@
+// A relay or an agent from its start to its end: signals drain it, a second one stops it at once, and however it ends the
+// terminal is left as it was.
+import type { WarrenError } from '../errors.ts'
+import { openView, type View, type ViewOptions } from '../screen/index.ts'
+import { findTerminal, stderr, stdout } from './streams.ts'
+import { version } from './version.ts'
+
+export interface Running {
+  /** No new streams; resolves when the open ones are done or their time is over. */
+  drain(): Promise<void>
+  stop(): void
+  /** Resolves once it is over: null or nothing when it was asked to end. */
+  readonly closed: Promise<WarrenError | null | undefined | undefined>
+}
+
+/** Starts something, and stays until it is over. Throws the error that ended it. */
+export async function stay<T extends Running>(
+  options: Omit<ViewOptions, 'version'>,
+  start: (view: View) => Promise<T>,
+  onStarted: (running: T, view: View) => void = () => {},
+): Promise<void> {
+  const view = openView({ ...options, version }, stdout, stderr, findTerminal())
+  const interrupted = Promise.withResolvers<null>()
+  let running: T | null = null
+  let signals = 0
+
+  const onSignal = (): void => {
+    signals++
+    if (running === null) interrupted.resolve(null)
+    else if (signals === 1) void running.drain().then(() => interrupted.resolve(null), interrupted.reject)
+    else {
+      running.stop()
+      interrupted.resolve(null)
+    }
+  }
+  const names = handledSignals()
+  for (const name of names) process.on(name, onSignal)
+
+  try {
+    const started = await Promise.race([start(view), interrupted.promise])
+    if (started === null) return
+    running = started
+    onStarted(running, view)
+    const error = await Promise.race([running.closed, interrupted.promise])
+    if (error != null) throw error
+  } finally {
+    for (const name of names) process.off(name, onSignal)
+    view.close()
+  }
+}
+
+/** A closed terminal means the end as well; without one, SIGHUP stays as it was inherited, so that nohup works. */
+function handledSignals(): NodeJS.Signals[] {
+  const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
+  return terminal ? ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] : ['SIGINT', 'SIGTERM']
+}

@@ -1,0 +1,110 @@
+// The live screen of a terminal: folds events into a model, and redraws what changed, at most four times a second.
+import type { Event } from '../telemetry/events.ts'
+import { type Model, newModel, reduce, tick } from './model.ts'
+import type { Output } from './output.ts'
+import { Region } from './region.ts'
+import { render } from './render.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Not sooner after the last frame than this. */
+const FRAME_MS = 250
+/** Rates, spans and countdowns move by themselves. */
+const IDLE_MS = 1000
+
+export class LiveScreen {
+  readonly #terminal: Terminal
+  readonly #out: Output
+  readonly #region = new Region()
+  #model: Model
+  #timer: NodeJS.Timeout | null = null
+  #due = 0
+  #drawn = 0
+  #sampled = 0
+
+  constructor(role: 'agent' | 'relay', version: string, terminal: Terminal, out: Output) {
+    this.#terminal = terminal
+    this.#out = out
+    this.#model = newModel(role, version, Date.now())
+    terminal.hold()
+    terminal.onResize(this.#resized)
+    process.on('SIGTSTP', this.#suspend)
+    process.on('SIGCONT', this.#resume)
+    this.#draw()
+  }
+
+  event(event: Event): void {
+    const now = Date.now()
+    this.#model = reduce(this.#model, event, now)
+    this.#drawBy(Math.max(now, this.#drawn + FRAME_MS))
+  }
+
+  /** Whole lines that are to stay, above the screen. */
+  print(text: string): void {
+    this.#out.write(this.#region.above(text))
+  }
+
+  /** The last frame stays where it is; the terminal is as it was. */
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    process.off('SIGTSTP', this.#suspend)
+    process.off('SIGCONT', this.#resume)
+    this.#terminal.offResize(this.#resized)
+    this.#paint()
+    this.#region.leave()
+    this.#terminal.release()
+  }
+
+  #drawBy(due: number): void {
+    if (this.#timer !== null) {
+      if (due >= this.#due) return
+      clearTimeout(this.#timer)
+    }
+    this.#due = due
+    this.#timer = setTimeout(() => this.#draw(), Math.max(0, due - Date.now()))
+    // What runs keeps the process alive; its picture does not.
+    this.#timer.unref()
+  }
+
+  #draw(): void {
+    this.#timer = null
+    const now = Date.now()
+    // A sample for every frame would make rates jump with the frames.
+    if (now - this.#sampled >= IDLE_MS) {
+      this.#sampled = now
+      this.#model = tick(this.#model, now)
+    }
+    this.#paint()
+    this.#drawn = now
+    this.#drawBy(now + IDLE_MS)
+  }
+
+  #paint(): void {
+    // The last column stays free: some terminals wrap as soon as it is written.
+    const lines = render(this.#model, this.#terminal.columns - 1, this.#terminal.color)
+    const update = this.#region.update(clip(lines, this.#terminal.rows - 1))
+    if (update !== '') this.#out.write(update)
+  }
+
+  readonly #resized = (): void => {
+    this.#out.write(this.#region.erase(this.#terminal.columns))
+    this.#paint()
+  }
+
+  readonly #suspend = (): void => {
+    this.#region.leave()
+    this.#terminal.release()
+    process.kill(process.pid, 'SIGSTOP')
+  }
+
+  readonly #resume = (): void => {
+    this.#terminal.hold()
+    this.#paint()
+  }
+}
+
+/** A region taller than the terminal could not be updated in place: its top would have scrolled away. */
+export function clip(lines: readonly string[], rows: number): readonly string[] {
+  if (lines.length <= rows) return lines
+  const shown = Math.max(0, rows - 1)
+  return [...lines.slice(0, shown), `… ${lines.length - shown} more lines`]
+}

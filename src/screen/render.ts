@@ -1,0 +1,184 @@
+// One frame of the live screen, as lines: a pure function of the model, the width and whether colours may be used.
+import type { StreamEnd } from '../telemetry/events.ts'
+import { clientLine } from './client.ts'
+import { formatBytes, formatRate, formatSpan } from './format.ts'
+import { type Model, rates, type Session, type Traffic, type Tunnel, type Visit } from './model.ts'
+import { type Piece, paint } from './paint.ts'
+
+type Line = readonly Piece[]
+
+/** Where values start, behind their labels. */
+const INDENT = 11
+/** A relay shows this many of its agents and of its tunnels. */
+const MOST_LISTED = 8
+
+export function render(model: Model, width: number, color: boolean): string[] {
+  const body = model.role === 'agent' ? agentLines(model) : relayLines(model)
+  return [titleLine(model), [], ...body].map(line => paint(line, width, color))
+}
+
+function titleLine(model: Model): Line {
+  const name = model.role === 'relay' ? 'warren relay' : 'warren'
+  return [
+    ['bold', name],
+    ['dim', ` ${model.version}   Ctrl-C to stop`],
+  ]
+}
+
+function agentLines(model: Model): Line[] {
+  const lines: Line[] = [row('Session', ...sessionPieces(model.session, model.now))]
+  const many = model.tunnels.length > 1
+  for (const tunnel of model.tunnels) lines.push([], ...tunnelLines(model, tunnel, many))
+  for (const [name, { local, reason }] of model.down) {
+    if (!model.tunnels.some(tunnel => tunnel.name === name)) lines.push([], row('', downPiece(local, reason)))
+  }
+  return [...lines, ...noticeLines(model), ...visitLines(model, many)]
+}
+
+function sessionPieces(session: Session, now: number): Piece[] {
+  switch (session.state) {
+    case 'starting':
+      return [['yellow', 'starting']]
+    case 'connecting':
+      return [['yellow', `connecting to ${session.relay}`]]
+    case 'connected': {
+      const rtt: Piece[] = session.rtt === null ? [] : [['dim', `   ${formatSpan(session.rtt)} away`]]
+      return [['green', 'connected'], ['plain', ` to ${session.relay}`], ...rtt]
+    }
+    case 'lost': {
+      const wait = Math.ceil(Math.max(0, session.retryAt - now) / 1000)
+      const next = wait > 0 ? `trying again in ${wait} s` : 'trying again'
+      return [
+        ['red', `no connection to ${session.relay}`],
+        ['yellow', `   ${next}`],
+        ['dim', `   ${session.reason} (${session.code})`],
+      ]
+    }
+    case 'refused':
+      return [['red', `refused by ${session.relay}: ${session.reason} (${session.code})`]]
+  }
+}
+
+function tunnelLines(model: Model, tunnel: Tunnel, many: boolean): Line[] {
+  // The address stays this key's while the session is away, but nobody answers there for now.
+  const reachable = model.session.state === 'connected'
+  const lines: Line[] = [
+    row(
+      'Tunnel',
+      [reachable ? 'bold' : 'dim', tunnel.address],
+      ['dim', ' → '],
+      ['plain', tunnel.local],
+      ['dim', many ? `   ${tunnel.name}` : ''],
+    ),
+  ]
+  const client = clientLine(tunnel.local, tunnel.address)
+  if (client !== null) lines.push(row('', [reachable ? 'cyan' : 'dim', client]))
+  const down = model.down.get(tunnel.name)
+  if (down !== undefined) lines.push(row('', downPiece(down.local, down.reason)))
+  lines.push(row('', ...trafficPieces(tunnel.traffic)))
+  return lines
+}
+
+function downPiece(local: string, reason: string): Piece {
+  return ['yellow', `! ${local} does not answer (${reason}): visitors are reset until it does`]
+}
+
+function trafficPieces(traffic: Traffic): Piece[] {
+  const { sent, received } = rates(traffic)
+  const moving = sent >= 1 || received >= 1
+  return [
+    [traffic.open > 0 ? 'green' : 'dim', `${traffic.open} open`],
+    ['dim', `   ${traffic.total} in all`],
+    ['dim', `   sent ${formatBytes(traffic.sent)}`],
+    ['plain', moving ? `, ${formatRate(sent)}` : ''],
+    ['dim', `   received ${formatBytes(traffic.received)}`],
+    ['plain', moving ? `, ${formatRate(received)}` : ''],
+  ]
+}
+
+function relayLines(model: Model): Line[] {
+  if (model.relay === null) return [row('Control', ['yellow', 'starting']), ...noticeLines(model)]
+  const { control, ports, fingerprint } = model.relay
+  return [
+    row('Control', ['green', control], ['dim', `   public ports ${ports}`]),
+    row('Key', ['plain', fingerprint]),
+    [],
+    ...list('Agents', model.agents, agent => [
+      ['plain', agent.name],
+      ['dim', `   from ${agent.from}   ${agent.key}`],
+    ]),
+    ...list('Tunnels', model.tunnels, tunnel => [
+      ['bold', tunnel.address],
+      ['dim', ' → '],
+      ['plain', tunnel.local],
+      ['dim', `   ${tunnel.name}`],
+    ]),
+    row('Streams', ...trafficPieces(model.traffic)),
+    ...noticeLines(model),
+    ...visitLines(model, true),
+  ]
+}
+
+function list<T>(label: string, items: readonly T[], show: (item: T) => Piece[]): Line[] {
+  if (items.length === 0) return [row(label, ['dim', 'none'])]
+  const lines = items.slice(0, MOST_LISTED).map((item, index) => row(index === 0 ? label : '', ...show(item)))
+  const more = items.length - MOST_LISTED
+  return more > 0 ? [...lines, row('', ['dim', `and ${more} more`])] : lines
+}
+
+function noticeLines(model: Model): Line[] {
+  const lines: Line[] = []
+  if (model.warning !== null) lines.push([], row('', ['yellow', `! ${model.warning.message} (${model.warning.code})`]))
+  if (model.draining !== null) {
+    const { streams, until } = model.draining
+    const left = Math.ceil(Math.max(0, until - model.now) / 1000)
+    const what = `waiting up to ${left} s for ${streams} open ${streams === 1 ? 'stream' : 'streams'}`
+    lines.push([], row('Stopping', ['yellow', what], ['dim', '   Ctrl-C again to stop at once']))
+  }
+  return lines
+}
+
+function visitLines(model: Model, many: boolean): Line[] {
+  if (model.visits.length === 0) return []
+  const column = Math.max(...model.visits.map(visit => Bun.stringWidth(visit.visitor)))
+  const lines = model.visits.map((visit, index) =>
+    row(
+      index === 0 ? 'Visitors' : '',
+      ['plain', visit.visitor.padEnd(column)],
+      ['dim', many ? `   ${visit.tunnel}` : ''],
+      ...visitPieces(visit, model.now),
+    ),
+  )
+  return [[], ...lines]
+}
+
+const ENDS: Record<StreamEnd, string> = {
+  fin: '',
+  reset: 'reset',
+  refused: 'refused by the local service',
+  timeout: 'the local service did not answer in time',
+  unreachable: 'the local service is unreachable',
+  limit: 'out of file descriptors here',
+  busy: 'turned away: too much at once',
+  denied: 'not allowed',
+  lost: 'reset: the session was lost',
+}
+
+function visitPieces(visit: Visit, now: number): Piece[] {
+  if (visit.ended === null) {
+    const seconds = Math.floor((now - visit.since) / 1000)
+    return [['green', seconds < 1 ? '   open' : `   open ${formatSpan(seconds * 1000)}`]]
+  }
+  const { end, sent, received, ms } = visit.ended
+  const moved = `   sent ${formatBytes(sent)}, received ${formatBytes(received)} in ${formatSpan(ms)}`
+  return end === 'fin'
+    ? [['dim', moved]]
+    : [
+        ['dim', moved],
+        ['yellow', `   ${ENDS[end]}`],
+      ]
+}
+
+function row(label: string, ...pieces: Piece[]): Line {
+  return [['dim', label.padEnd(INDENT)], ...pieces]
+}

@@ -1,0 +1,98 @@
+// The terminal that a live screen draws on: its size, its keys, and leaving it as it was found on every way out.
+import { readFileSync, writeSync } from 'node:fs'
+import { HIDE_CURSOR, SHOW_CURSOR } from './region.ts'
+
+/** Keys that a terminal in raw mode no longer turns into signals itself. */
+const SIGNALS: Record<string, NodeJS.Signals> = { '\x03': 'SIGINT', '\x1a': 'SIGTSTP', '\x1c': 'SIGQUIT' }
+
+export class Terminal {
+  readonly #stdout = process.stdout
+  readonly #stdin = process.stdin
+  #held = false
+
+  /** Standard output as a terminal that can hold a live screen, or null: not one, a dumb one, or another job has it. */
+  static find(): Terminal | null {
+    const { stdout, env } = process
+    const able = stdout.isTTY && env['TERM'] !== 'dumb' && (stdout.columns ?? 0) >= 20 && (stdout.rows ?? 0) >= 4
+    return able && isForeground() ? new Terminal() : null
+  }
+
+  get columns(): number {
+    return this.#stdout.columns || 80
+  }
+
+  get rows(): number {
+    return this.#stdout.rows || 24
+  }
+
+  /** https://no-color.org: set and not empty. */
+  get color(): boolean {
+    return !process.env['NO_COLOR']
+  }
+
+  onResize(act: () => void): void {
+    this.#stdout.on('resize', act)
+  }
+
+  offResize(act: () => void): void {
+    this.#stdout.off('resize', act)
+  }
+
+  /**
+   * Hides the cursor, and takes the keys: what is typed would otherwise be echoed into the screen. Ctrl-C, Ctrl-Z and
+   * Ctrl-\ become the signals that they mean.
+   */
+  hold(): void {
+    if (this.#held) return
+    this.#held = true
+    this.#put(HIDE_CURSOR)
+    process.on('exit', this.#release)
+    if (!this.#stdin.isTTY) return
+    this.#stdin.setRawMode(true)
+    this.#stdin.on('data', onKeys)
+    this.#stdin.resume()
+  }
+
+  /** Back as it was found; synchronous, so that it works while the process ends. */
+  release(): void {
+    this.#release()
+  }
+
+  readonly #release = (): void => {
+    if (!this.#held) return
+    this.#held = false
+    process.off('exit', this.#release)
+    if (this.#stdin.isTTY) {
+      this.#stdin.off('data', onKeys)
+      this.#stdin.setRawMode(false)
+      this.#stdin.pause()
+    }
+    this.#put(SHOW_CURSOR)
+  }
+
+  #put(text: string): void {
+    try {
+      writeSync(1, text)
+    } catch {
+      // The terminal is gone, and with it what was to be restored.
+    }
+  }
+}
+
+function onKeys(keys: Buffer): void {
+  for (const key of keys.toString('latin1')) {
+    const signal = SIGNALS[key]
+    if (signal !== undefined) process.kill(process.pid, signal)
+  }
+}
+
+/** Behind `&` the terminal belongs to the shell: a live screen would draw over its prompt. Known on Linux only. */
+function isForeground(): boolean {
+  try {
+    // pid (comm) state ppid pgrp session tty tpgid …; the name may hold anything, so what counts is behind its last ')'.
+    const fields = readFileSync('/proc/self/stat', 'latin1').split(')').at(-1)?.trim().split(' ') ?? []
+    return fields[2] === fields[5]
+  } catch {
+    return true
+  }
+}
