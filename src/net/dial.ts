@@ -83,6 +83,8 @@ class Race implements Dialing, Timed {
   private readonly timeoutMs: number
   private waiting: Address[] = []
   private resolving = false
+  /** Inside Bun.connect, which tells some failures of a unix socket before it returns. */
+  starting = false
   private pending = 0
   private leader: Socket | null = null
   private failure: Failure | null = null
@@ -159,23 +161,30 @@ class Race implements Dialing, Timed {
     this.pending++
     hold()
     const attempt = new Attempt(this, address)
-    const common = { allowHalfOpen: true, data: attempt }
+    this.starting = true
     try {
-      if ('path' in address) {
-        Bun.connect<Owner>({ ...common, unix: address.path, socket: PLAIN }).catch(toldByConnectError)
-        return
-      }
-      const where = { ...common, hostname: bare(address.host), port: address.port }
-      if (this.tls === null) {
-        Bun.connect<Owner>({ ...where, socket: PLAIN }).catch(toldByConnectError)
-        return
-      }
-      const { alpn, serverName } = this.tls
-      const tls = serverName === undefined ? tlsOptions(alpn) : { ...tlsOptions(alpn), serverName }
-      Bun.connect<Owner>({ ...where, socket: SECURE, tls }).catch(toldByConnectError)
+      this.connect(address, attempt)
     } catch (thrown) {
-      setImmediate(failLater, attempt, thrown)
+      attempt.onConnectError(thrown)
+    } finally {
+      this.starting = false
     }
+  }
+
+  private connect(address: Address, attempt: Attempt): void {
+    const common = { allowHalfOpen: true, data: attempt }
+    if ('path' in address) {
+      Bun.connect<Owner>({ ...common, unix: address.path, socket: PLAIN }).catch(toldByConnectError)
+      return
+    }
+    const where = { ...common, hostname: bare(address.host), port: address.port }
+    if (this.tls === null) {
+      Bun.connect<Owner>({ ...where, socket: PLAIN }).catch(toldByConnectError)
+      return
+    }
+    const { alpn, serverName } = this.tls
+    const tls = serverName === undefined ? tlsOptions(alpn) : { ...tlsOptions(alpn), serverName }
+    Bun.connect<Owner>({ ...where, socket: SECURE, tls }).catch(toldByConnectError)
   }
 
   /** The first to open wins the race; over TLS it still has its handshake before it. */
@@ -264,6 +273,10 @@ class Attempt implements Owner {
   }
 
   onConnectError(error: unknown): void {
+    if (this.race.starting) {
+      setImmediate(failLater, this, error)
+      return
+    }
     if (this.settled) return
     this.settled = true
     letGo()
