@@ -1,0 +1,39 @@
+// Child processes of the tests: started with pipes, read line by line, and never left behind.
+
+export type Program = Bun.Subprocess<'pipe', 'pipe', 'inherit'>
+
+const running = new Set<Bun.Subprocess>()
+
+export function start(command: string[], env: Record<string, string> = {}): Program {
+  const program = Bun.spawn(command, {
+    stdin: 'pipe',
+    stdout: 'pipe',
+    stderr: 'inherit',
+    env: { ...process.env, ...env },
+  })
+  leaveNone(program)
+  return program
+}
+
+/** Whatever ends this process ends that one. */
+export function leaveNone(program: Bun.Subprocess): void {
+  running.add(program)
+  program.exited.then(() => running.delete(program))
+}
+
+process.on('exit', () => {
+  for (const program of running) program.kill('SIGKILL')
+})
+
+export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of stream) {
+    rest += decoder.decode(chunk, { stream: true })
+    const found = rest.split('\n')
+    rest = found.pop() ?? ''
+    yield* found
+  }
+  if (rest !== '') yield rest
+  return undefined
+}
