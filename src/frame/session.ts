@@ -27,8 +27,8 @@ import {
 /** What an opened stream is for, as DATA_INIT says it. */
 export type Opening = { tunnel: number; visitor: string; edge: string }
 
-/** How a session ended: RESET on stream 0 from the peer, a rule that the peer broke, our own word, or silence. */
-export type Over = { by: 'peer' | 'violation' | 'self' | 'silence'; code: number; text: string }
+/** How a session ended: RESET on stream 0 from the peer, a rule that the peer broke, our own word, silence, or a broken connection. */
+export type Over = { by: 'peer' | 'violation' | 'self' | 'silence' | 'lost'; code: number; text: string }
 
 export interface SessionEvents {
   /** The peer opened `stream`. Set its sink before returning, or abort it. */
@@ -241,7 +241,7 @@ export class Session implements Frames {
   /** The connection is gone: every stream that had not ended is reset. */
   lost(): void {
     this.#overSent = true
-    this.#end({ by: 'self', code: RESET_CODE.ABORTED, text: 'connection lost' })
+    this.#end({ by: 'lost', code: RESET_CODE.ABORTED, text: 'the connection broke' })
     this.#ring.clear()
   }
 

@@ -37,7 +37,7 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX leases_by_key ON leases (key);
 
-  -- One row. clock: no time that any lease has seen is later; epoch: the last one given out.
+  -- One row. clock: the pool's own time when this was written; epoch: the last one given out.
   CREATE TABLE pool (
     id    INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     clock INTEGER NOT NULL,

@@ -2,9 +2,9 @@
 // it back at once, and nobody else before it has rested in quarantine since it was last held. The rows in the store are
 // the truth; what is here is their index, so that a thousand agents that come back at once cost no scan of the range.
 //
-// Quarantine is measured on a clock that never goes back. A machine that starts with a clock in the past, and is put
-// right later, would otherwise see a quarantine pass in a moment. The latest time seen is kept on disk, ahead of itself
-// (AHEAD_MS), so that it need not be written often; a lease that was live when the relay died counts from there.
+// Quarantine is measured on a clock of the pool's own that never goes back. A machine whose clock is set back, and put
+// right later, would otherwise see a quarantine pass in a moment. It follows the wall clock, and goes on at the same
+// pace while that is behind; the store remembers it, at most CLOCK_SAVED_MS late.
 import { WarrenError } from '../errors.ts'
 import { fingerprint } from '../identity/index.ts'
 import type { Lease, Store } from './store.ts'
@@ -45,7 +45,9 @@ export type PoolOptions = {
 const DAY_MS = 86_400_000
 export const QUARANTINE = { defaultMs: 7 * DAY_MS, leastMs: DAY_MS } as const
 
-const AHEAD_MS = 10 * 60_000
+const CLOCK_SAVED_MS = 10 * 60_000
+/** A longer step of the wall clock, while it is behind, is taken as its being put right and not as time that passed. */
+const STEP_MS = 2 * 60_000
 /** As many tunnels as one session may have: otherwise one key could put the whole range into quarantine. */
 const PER_KEY = 256
 
@@ -71,6 +73,10 @@ export class Pool {
   readonly #random: () => number
   #clock = 0
   #clockOnDisk = 0
+  /** The wall clock when last looked at. */
+  #wall = 0
+  /** How much later than `#clock` it may be: after a restart with a wall clock that is behind. */
+  #doubt = 0
   #epoch = 0
   /** An acquire failed half way: the rows are to be read again first. */
   #stale = false
@@ -108,11 +114,10 @@ export class Pool {
 
   /** Several at once, in one transaction: all that could be granted are, and the answers are in the order asked. */
   acquireAll(publicKey: Uint8Array, wants: readonly Wanted[], free: Free): Grant[] {
-    const now = this.#time()
-    this.#expireUntil(now)
+    this.#expireUntil(this.#time())
     const changed = new Set<number>()
     try {
-      const grants = wants.map(want => this.#take(publicKey, want, now, free, changed))
+      const grants = wants.map(want => this.#take(publicKey, want, free, changed))
       if (changed.size > 0) this.#save(changed)
       return grants
     } catch (thrown) {
@@ -138,7 +143,7 @@ export class Pool {
     }
     const lease = this.#leases.get(port)
     if (lease === undefined || lease.epoch !== epoch || !lease.live) return false
-    this.#leave(lease, this.#clock)
+    this.#leave(lease)
     this.#unsaved.add(port)
     return true
   }
@@ -155,10 +160,12 @@ export class Pool {
    * revoke its key) first.
    */
   free(port: number): 'freed' | 'live' | 'none' {
+    this.#expireUntil(this.#time())
     const lease = this.#leases.get(port)
     if (lease === undefined || this.#rested.has(port)) return 'none'
     if (lease.live) return 'live'
-    this.store.savePool({ clock: this.#clockOnDisk, epoch: this.#epoch, leases: [], dropped: [port] })
+    this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases: [], dropped: [port] })
+    this.#clockOnDisk = this.#clock
     this.#unsaved.delete(port)
     this.#put(port, null)
     return 'freed'
@@ -194,15 +201,15 @@ export class Pool {
 
   /** The relay ends: every lease is away from now on. The store stays open. */
   close(): void {
-    const now = this.#time()
+    this.#time()
     for (const lease of [...this.#leases.values()].filter(candidate => candidate.live)) {
-      this.#leave(lease, now)
+      this.#leave(lease)
       this.#unsaved.add(lease.port)
     }
     this.flush()
   }
 
-  #take(publicKey: Uint8Array, want: Wanted, now: number, free: Free, changed: Set<number>): Grant {
+  #take(publicKey: Uint8Array, want: Wanted, free: Free, changed: Set<number>): Grant {
     const key = hex(publicKey)
     const mine = this.#of(this.#byOwner.get(owner(key, want.service)))
     const before = mine.find(lease => lease.live) ?? null
@@ -211,12 +218,13 @@ export class Pool {
     if (typeof port === 'string') return { ok: false, why: port }
 
     if (before !== null && before.port !== port) {
-      this.#leave(before, now)
+      this.#leave(before)
       changed.add(before.port)
     }
     this.#epoch += 1
     const epoch = this.#epoch
-    this.#put(port, { port, key: publicKey, service: want.service, live: true, epoch, since: now, heldAt: now })
+    const since = this.#clock
+    this.#put(port, { port, key: publicKey, service: want.service, live: true, epoch, since, heldAt: since })
     changed.add(port)
     return { ok: true, port, epoch, replaced: before && { port: before.port, epoch: before.epoch } }
   }
@@ -259,8 +267,8 @@ export class Pool {
     return 'empty'
   }
 
-  #leave(lease: Lease, now: number): void {
-    this.#put(lease.port, { ...lease, live: false, since: now, heldAt: now })
+  #leave(lease: Lease): void {
+    this.#put(lease.port, { ...lease, live: false, since: this.#clock, heldAt: this.#clock + this.#doubt })
   }
 
   /** Leases that count against a key's share. */
@@ -281,11 +289,15 @@ export class Pool {
     return port >= this.range.from && port <= this.range.to
   }
 
-  /** The time, never earlier than any time before it, in this process or one before. */
+  /** The pool's time. A quarantine ends by it, and begins at `#clock + #doubt`: never early, never short. */
   #time(): number {
     if (this.#stale) this.#reload()
-    this.#clock = Math.max(this.#clock, Math.floor(this.#now()))
-    if (this.#clock > this.#clockOnDisk) this.#save(new Set())
+    const wall = Math.floor(this.#now())
+    const step = wall - this.#wall
+    this.#wall = wall
+    this.#clock = Math.max(this.#clock + (step > 0 && step <= STEP_MS ? step : 0), wall)
+    if (this.#clock === wall) this.#doubt = 0
+    if (this.#clock - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save(new Set())
     return this.#clock
   }
 
@@ -302,10 +314,9 @@ export class Pool {
   }
 
   #save(changed: ReadonlySet<number>): void {
-    const clock = this.#clock > this.#clockOnDisk ? this.#clock + AHEAD_MS : this.#clockOnDisk
     const leases = this.#of(new Set([...this.#unsaved, ...changed]))
-    this.store.savePool({ clock, epoch: this.#epoch, leases, dropped: [] })
-    this.#clockOnDisk = clock
+    this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases, dropped: [] })
+    this.#clockOnDisk = this.#clock
     this.#unsaved.clear()
   }
 
@@ -316,7 +327,7 @@ export class Pool {
     for (const lease of released) {
       const row = this.#leases.get(lease.port)
       if (row?.live && row.epoch === lease.epoch) {
-        this.#leave(row, lease.heldAt)
+        this.#put(row.port, lease)
         this.#unsaved.add(lease.port)
       }
     }
@@ -339,7 +350,10 @@ export class Pool {
     this.#unused.length = 0
     for (let port = this.range.from; port <= this.range.to; port++) this.#addUnused(port)
     this.#clockOnDisk = clock
-    this.#clock = Math.max(this.#clock, clock)
+    if (clock > this.#clock) {
+      this.#clock = clock
+      this.#doubt = CLOCK_SAVED_MS
+    }
     this.#epoch = epoch
     for (const lease of leases) this.#put(lease.port, lease)
   }
@@ -348,7 +362,7 @@ export class Pool {
   #adopt(): void {
     const now = this.#time()
     const left = [...this.#leases.values()].filter(lease => lease.live)
-    for (const lease of left) this.#leave(lease, now)
+    for (const lease of left) this.#leave(lease)
     if (left.length > 0) this.#save(new Set(left.map(lease => lease.port)))
     this.#expireUntil(now)
   }
@@ -372,7 +386,7 @@ export class Pool {
     this.#leases.set(port, next)
     addTo(this.#byOwner, owner(key, next.service), port)
     addTo(this.#byKey, key, port)
-    // Added last because the clock never goes back: nothing here was held later.
+    // Added last because the clock never goes back: nothing here was held later (or, in doubt, minutes later).
     if (!next.live && this.#inRange(port)) this.#resting.add(port)
   }
 

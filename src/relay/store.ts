@@ -37,7 +37,7 @@ export type Lease = {
   readonly heldAt: number
 }
 
-/** `clock`: no lease has seen a later time. `epoch`: the last one that was given out. */
+/** `clock`: the pool's own time when it was last saved. `epoch`: the last one that was given out. */
 export type PoolState = { readonly clock: number; readonly epoch: number; readonly leases: readonly Lease[] }
 
 /** `relay`: alone on the folder until closed. `command`: beside other commands, and not beside a relay. */

@@ -33,7 +33,14 @@ export type Event =
       end: StreamEnd
     }
   /** The relay's view of agents. */
-  | { event: 'agent'; state: 'enrolled' | 'connected' | 'gone' | 'refused'; key: string; name: string; from: string; reason?: string }
+  | {
+      event: 'agent'
+      state: 'enrolled' | 'connected' | 'gone' | 'refused'
+      key: string
+      name: string
+      from: string
+      reason?: string
+    }
   /** The process is draining: no new streams, `streams` still open. */
   | { event: 'draining'; streams: number; graceMs: number }
   | { event: 'warning'; code: Code; message: string }

@@ -1,0 +1,365 @@
+// The agent: keeps a session with its relay alive, and joins the streams that the relay opens to the local services.
+import { randomBytes } from 'node:crypto'
+import { CONTROL_PORT, formatHostPort, formatLocal, parseHostPort, type TunnelSpec } from '../config/index.ts'
+import { type Code, ERRORS, WarrenError } from '../errors.ts'
+import { Memory, type Over, RESET_CODE, SESSION_CODE, Session, type TunnelAnswer } from '../frame/index.ts'
+import { type KeyPair, looksLikeInvite, parseInvite } from '../identity/index.ts'
+import { Carrier, Splice } from '../link/index.ts'
+import { type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
+import type { Emit } from '../telemetry/events.ts'
+import type { Log } from '../telemetry/log.ts'
+import { Backoff } from './backoff.ts'
+import { type Registered, register } from './registration.ts'
+import { Service } from './services.ts'
+import { AgentState } from './state.ts'
+
+/** After another process of this key took over, in ms. */
+const REPLACED_MS = 30_000
+const DRAIN_LOOK_MS = 50
+const RTT_EVENT_MS = 1_000
+
+export type AgentOptions = {
+  tunnels: TunnelSpec[]
+  /** An invite, or HOST:PORT of a relay that was met before; null: the one used last. */
+  relay: string | null
+  state: string
+  /** What the relay's operator sees it as. */
+  name: string
+  deadAfterMs: number
+  drainMs: number
+}
+
+export interface Agent {
+  /** No new streams; the open ones get `drainMs`. Resolves when the session is over. */
+  drain(): Promise<void>
+  /** Ends everything at once. */
+  stop(): void
+  /** Null when it was asked to end; otherwise why trying again cannot help. */
+  readonly closed: Promise<WarrenError | null>
+}
+
+/** Throws a WarrenError when it cannot start; what happens later is told by events, and by `closed`. */
+export async function startAgent(options: AgentOptions, emit: Emit, log: Log): Promise<Agent> {
+  refuseUnsafeEnvironment()
+  const state = AgentState.open(options.state)
+  const relay = findRelay(options.relay, state)
+  return new RunningAgent(options, relay, state, state.key(`warren ${options.name}`), emit, log)
+}
+
+type KnownRelay = { host: string; port: number; pin: Uint8Array; token: Uint8Array | null }
+
+/** An invite brings the pin; otherwise the relay must have been met before. */
+function findRelay(text: string | null, state: AgentState): KnownRelay {
+  if (text !== null && looksLikeInvite(text)) {
+    const { host, port, pin, token } = parseInvite(text)
+    return { host, port, pin, token }
+  }
+  const address = text ?? state.last
+  if (address === null) throw new WarrenError('W-RELAY-UNKNOWN', 'this machine has no relay yet')
+  const { host, port } = parseHostPort(address, CONTROL_PORT)
+  const pin = state.pin(host, port)
+  if (pin === null)
+    throw new WarrenError('W-RELAY-UNKNOWN', `this machine has never met the relay ${formatHostPort(host, port)}`)
+  return { host, port, pin, token: null }
+}
+
+/** One session with the relay, from its ACK on. */
+type Live = { session: Session; carrier: Carrier; since: number; splices: Set<Splice>; draining: boolean }
+
+class RunningAgent implements Agent {
+  readonly closed: Promise<WarrenError | null>
+  readonly #options: AgentOptions
+  readonly #relay: KnownRelay
+  readonly #address: string
+  readonly #state: AgentState
+  readonly #key: KeyPair
+  readonly #emit: Emit
+  readonly #log: Log
+  readonly #instance = randomBytes(16)
+  readonly #memory = new Memory()
+  readonly #services = new Map<number, Service>()
+  readonly #backoff = new Backoff(Math.random)
+  /** The session that new streams come from; the relay may still be draining older ones. */
+  #live: Live | null = null
+  readonly #all = new Set<Live>()
+  #attempt: Dialing | null = null
+  #timer: ReturnType<typeof setTimeout> | undefined
+  /** Another process has taken over: ask only for what nobody has. */
+  #yields = false
+  /** The relay has taken this agent in once: a refusal of a tunnel later on is not this command line's mistake. */
+  #served = false
+  #ending = false
+  #over = false
+  #rttAt = 0
+  #resolveClosed: (error: WarrenError | null) => void = () => {}
+
+  constructor(options: AgentOptions, relay: KnownRelay, state: AgentState, key: KeyPair, emit: Emit, log: Log) {
+    this.#options = options
+    this.#relay = relay
+    this.#address = formatHostPort(relay.host, relay.port)
+    this.#state = state
+    this.#key = key
+    this.#emit = emit
+    this.#log = log
+    for (const [id, spec] of options.tunnels.entries()) this.#services.set(id, new Service(id, spec, emit))
+    this.closed = new Promise(resolve => {
+      this.#resolveClosed = resolve
+    })
+    for (const service of this.#services.values()) service.check()
+    this.#connect()
+  }
+
+  async drain(): Promise<void> {
+    if (this.#ending) return
+    this.#ending = true
+    this.#giveUpConnecting()
+    const until = performance.now() + this.#options.drainMs
+    for (const live of this.#all) live.session.goaway(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
+    this.#emit({ event: 'draining', streams: this.#streams(), graceMs: this.#options.drainMs })
+    while (!this.#over && this.#streams() > 0 && performance.now() < until) await Bun.sleep(DRAIN_LOOK_MS)
+    this.#end(null)
+    // A turn of the loop for the farewell to leave.
+    await Bun.sleep(DRAIN_LOOK_MS)
+  }
+
+  stop(): void {
+    this.#end(null)
+  }
+
+  #streams(): number {
+    let streams = 0
+    for (const live of this.#all) streams += live.splices.size
+    return streams
+  }
+
+  #end(error: WarrenError | null): void {
+    if (this.#over) return
+    this.#over = true
+    this.#ending = true
+    this.#giveUpConnecting()
+    for (const service of this.#services.values()) service.stop()
+    for (const live of [...this.#all]) {
+      live.session.close(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
+      for (const splice of [...live.splices]) splice.abort()
+    }
+    this.#resolveClosed(error)
+  }
+
+  // ---- Connecting.
+
+  #connect(): void {
+    if (this.#ending || this.#attempt !== null || this.#live !== null) return
+    this.#emit({ event: 'session', state: 'connecting', relay: this.#address })
+    this.#attempt = register(
+      {
+        ...this.#relay,
+        key: this.#key,
+        instance: this.#instance,
+        name: this.#options.name,
+        capabilities: this.#yields ? ['yield'] : [],
+        tunnels: this.#options.tunnels.map(({ name, port }, id) => ({ id, name, port })),
+      },
+      result => {
+        this.#attempt = null
+        if ('error' in result) {
+          this.#failed(result.error)
+          return null
+        }
+        return this.#connected(result.ok)
+      },
+    )
+  }
+
+  #giveUpConnecting(): void {
+    clearTimeout(this.#timer)
+    this.#attempt?.cancel()
+    this.#attempt = null
+  }
+
+  #failed(error: WarrenError): void {
+    if (error.entry.agent === 'ends') {
+      this.#emit({ event: 'session', state: 'refused', relay: this.#address, code: error.code, reason: error.message })
+      this.#end(error)
+    } else this.#retry(error.code, error.message, 0)
+  }
+
+  #retry(code: Code, reason: string, leastMs: number): void {
+    if (this.#ending) return
+    const retryInMs = Math.max(leastMs, this.#backoff.next())
+    this.#emit({ event: 'session', state: 'lost', relay: this.#address, code, reason, retryInMs })
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#connect(), retryInMs)
+  }
+
+  #connected({ connection, ack, rest }: Registered): Handler | null {
+    try {
+      this.#state.remember(this.#relay.host, this.#relay.port, this.#relay.pin)
+    } catch (thrown) {
+      // The tunnel works all the same; the next start would need an invite again.
+      this.#log.error('the relay cannot be remembered', { reason: thrown instanceof Error ? thrown.message : '' })
+    }
+    const refusals = ack.tunnels.filter(answer => 'refused' in answer)
+    const [first] = refusals
+    if (first !== undefined && (refusals.length === ack.tunnels.length || !this.#served)) {
+      const error = refusalError(first)
+      const fatal = error.entry.agent === 'ends' && !this.#served
+      if (fatal) this.#failed(error)
+      else this.#retry(error.code, error.message, error.code === 'W-REPLACED' ? REPLACED_MS : 0)
+      if (fatal || refusals.length === ack.tunnels.length) {
+        connection.abort()
+        return null
+      }
+      clearTimeout(this.#timer)
+    }
+    this.#served = true
+    this.#yields = false
+
+    const carrier = new Carrier(connection)
+    const live: Live = {
+      carrier,
+      since: performance.now(),
+      splices: new Set(),
+      draining: false,
+      session: new Session(
+        {
+          opener: false,
+          peerFirstCredit: ack.credit,
+          deadAfter: this.#options.deadAfterMs,
+          memory: this.#memory,
+          events: {
+            opened: (stream, opening) => {
+              const service = this.#services.get(opening.tunnel)
+              if (service === undefined) return stream.abort(RESET_CODE.NO_TUNNEL)
+              const splice: Splice = new Splice(live.session, opening, done => {
+                live.splices.delete(done)
+                dialing.cancel()
+                this.#streamClosed(service, done)
+              })
+              live.splices.add(splice)
+              this.#emit({ event: 'stream', state: 'open', visitor: opening.visitor, tunnel: service.spec.name })
+              const dialing = service.connect(stream, splice)
+            },
+            wake: () => carrier.wake(),
+            over: how => {
+              carrier.finish()
+              this.#lost(live, how)
+            },
+            goaway: (code, text) => this.#goaway(live, code, text),
+            bound: answer => this.#answered(answer),
+            unbind: id => this.#taken(id),
+            roundTrip: ms => this.#roundTrip(ms),
+          },
+        },
+        performance.now(),
+      ),
+    }
+    this.#live = live
+    this.#all.add(live)
+    this.#emit({ event: 'session', state: 'connected', relay: this.#address, rtt: null })
+    for (const answer of ack.tunnels) this.#answered(answer)
+    carrier.start(live.session, null, rest)
+    return carrier
+  }
+
+  // ---- A session.
+
+  #answered(answer: TunnelAnswer): void {
+    const spec = this.#services.get(answer.id)?.spec
+    if (spec === undefined) return
+    if ('refused' in answer) {
+      const { code, message } = refusalError(answer)
+      this.#emit({ event: 'warning', code, message })
+    } else {
+      this.#emit({
+        event: 'tunnel',
+        name: spec.name,
+        address: formatHostPort(answer.host, answer.port),
+        local: formatLocal(spec.local),
+      })
+    }
+  }
+
+  #taken(id: number): void {
+    const spec = this.#services.get(id)?.spec
+    if (spec === undefined) return
+    this.#emit({ event: 'tunnel-closed', name: spec.name, address: '', reason: 'another process of this key took it' })
+  }
+
+  #roundTrip(ms: number): void {
+    const now = performance.now()
+    if (now - this.#rttAt < RTT_EVENT_MS) return
+    this.#rttAt = now
+    this.#emit({ event: 'rtt', rtt: Math.round(ms * 100) / 100 })
+  }
+
+  #streamClosed(service: Service, splice: Splice): void {
+    this.#emit({
+      event: 'stream',
+      state: 'closed',
+      visitor: splice.opening.visitor,
+      tunnel: service.spec.name,
+      sent: splice.read,
+      received: splice.written,
+      ms: Math.round(performance.now() - splice.since),
+      end: splice.ended ?? 'fin',
+    })
+  }
+
+  /** The relay takes no more of this session; its streams go on, and a new session is begun meanwhile. */
+  #goaway(live: Live, code: number, text: string): void {
+    if (this.#live !== live) return
+    this.#live = null
+    live.draining = true
+    this.#endWhenDrained(live)
+    if (code === SESSION_CODE.REPLACED) {
+      this.#yields = true
+      this.#retry('W-REPLACED', text, REPLACED_MS)
+    } else {
+      this.#backoff.reset()
+      this.#retry('W-RELAY-GOODBYE', text, 0)
+    }
+  }
+
+  async #endWhenDrained(live: Live): Promise<void> {
+    while (this.#all.has(live) && live.splices.size > 0) await Bun.sleep(DRAIN_LOOK_MS)
+    live.session.close(SESSION_CODE.SHUTDOWN, 'drained')
+  }
+
+  #lost(live: Live, how: Over): void {
+    this.#all.delete(live)
+    if (this.#live !== live) return
+    this.#live = null
+    if (this.#ending) return
+    const code = codeOf(how)
+    const reason = how.text
+    if (ERRORS[code].agent === 'ends') {
+      this.#failed(new WarrenError(code, `${this.#address}: ${reason}`))
+      return
+    }
+    this.#backoff.sessionLasted(performance.now() - live.since)
+    this.#retry(code, reason, 0)
+  }
+}
+
+function codeOf(how: Over): Code {
+  if (how.by === 'lost' || how.by === 'silence') return 'W-RELAY-LOST'
+  if (how.by === 'peer') {
+    switch (how.code) {
+      case SESSION_CODE.REVOKED:
+        return 'W-KEY-REVOKED'
+      case SESSION_CODE.SHUTDOWN:
+        return 'W-RELAY-GOODBYE'
+      case SESSION_CODE.REPLACED:
+        return 'W-REPLACED'
+      case SESSION_CODE.BUSY:
+        return 'W-RELAY-BUSY'
+    }
+  }
+  return 'W-PROTOCOL'
+}
+
+/** A relay names a code of errors.ts; one that this version does not know is told as it is. */
+function refusalError(answer: { refused: string; why: string }): WarrenError {
+  const code = answer.refused in ERRORS ? (answer.refused as Code) : 'W-REFUSED'
+  return new WarrenError(code, answer.why)
+}

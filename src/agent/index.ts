@@ -1,0 +1,2 @@
+// The door of the agent.
+export { type Agent, type AgentOptions, startAgent } from './agent.ts'

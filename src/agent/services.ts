@@ -1,0 +1,93 @@
+// The local services: dials what the command line named, for each stream, and knows whether it answers. The wire carries
+// tunnel ids, never addresses: nothing else can be reached through an agent.
+import { formatLocal, type Local, type TunnelSpec } from '../config/index.ts'
+import { RESET_CODE, type ResetCode, type Stream } from '../frame/index.ts'
+import type { Splice } from '../link/index.ts'
+import { type DialFailure, type Dialing, dial, type Target } from '../net/index.ts'
+import type { Emit } from '../telemetry/events.ts'
+
+const DIAL_MS = 5_000
+/** How often a service that does not answer is tried again, in ms. */
+const PROBE_MS = 2_000
+
+const RESET_OF: Record<DialFailure, ResetCode> = {
+  refused: RESET_CODE.REFUSED,
+  timeout: RESET_CODE.TIMEOUT,
+  unreachable: RESET_CODE.UNREACHABLE,
+  'not-found': RESET_CODE.UNREACHABLE,
+  limit: RESET_CODE.LOCAL_LIMIT,
+  tls: RESET_CODE.REFUSED,
+  alpn: RESET_CODE.REFUSED,
+}
+
+export class Service {
+  readonly id: number
+  readonly spec: TunnelSpec
+  readonly #target: Target
+  readonly #emit: Emit
+  #down = false
+  #probe: Dialing | null = null
+  #probeTimer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(id: number, spec: TunnelSpec, emit: Emit) {
+    this.id = id
+    this.spec = spec
+    this.#target = targetOf(spec.local)
+    this.#emit = emit
+  }
+
+  /** Dials the service for a stream that was just opened; its bytes wait meanwhile. */
+  connect(stream: Stream, splice: Splice): Dialing {
+    splice.accept(stream)
+    return dial(this.#target, DIAL_MS, result => {
+      if ('fail' in result) {
+        this.#answered(result.fail, result.detail)
+        splice.refuse(RESET_OF[result.fail])
+        return
+      }
+      this.#answered(null, '')
+      if (splice.connect(result.ok)) return splice
+    })
+  }
+
+  /** Tries whether the service answers, so that a person learns of it before a visitor does. */
+  check(): void {
+    if (this.#probe !== null) return
+    this.#probe = dial(this.#target, DIAL_MS, result => {
+      this.#probe = null
+      if ('fail' in result) this.#answered(result.fail, result.detail)
+      else {
+        this.#answered(null, '')
+        result.ok.abort()
+      }
+    })
+  }
+
+  stop(): void {
+    clearTimeout(this.#probeTimer)
+    this.#probe?.cancel()
+  }
+
+  #answered(failure: DialFailure | null, detail: string): void {
+    if (failure === null) {
+      if (this.#down) this.#tell('up', 'it answers again')
+      this.#down = false
+      return
+    }
+    // Being out of descriptors says nothing about the service.
+    if (failure !== 'limit') {
+      if (!this.#down) this.#tell('down', detail)
+      this.#down = true
+    }
+    clearTimeout(this.#probeTimer)
+    this.#probeTimer = setTimeout(() => this.check(), PROBE_MS)
+  }
+
+  #tell(state: 'up' | 'down', reason: string): void {
+    this.#emit({ event: 'local', state, name: this.spec.name, local: formatLocal(this.spec.local), reason })
+  }
+}
+
+function targetOf(local: Local): Target {
+  return local.kind === 'unix' ? { path: local.path } : { host: local.host, port: local.port }
+}

@@ -1,0 +1,68 @@
+// What an agent remembers between its runs: its key, and which relays it has met, by the pin of each one's key.
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import { formatHostPort } from '../config/index.ts'
+import { WarrenError } from '../errors.ts'
+import { type KeyPair, loadOrCreateKey, readStateFile, writeStateFile } from '../identity/index.ts'
+
+const KEY = 'agent.key'
+const RELAYS = 'relays.json'
+
+const pin = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/))
+const relays = v.object({ last: v.nullable(v.string()), pins: v.record(v.string(), pin) })
+type Relays = v.InferOutput<typeof relays>
+
+export class AgentState {
+  readonly #folder: string
+  #relays: Relays
+
+  private constructor(folder: string, known: Relays) {
+    this.#folder = folder
+    this.#relays = known
+  }
+
+  /** Throws W-STATE when the folder cannot be used, or what it remembers is damaged. */
+  static open(folder: string): AgentState {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const path = join(folder, RELAYS)
+    const text = readStateFile(path, 'private', 'W-STATE')
+    if (text === null) return new AgentState(folder, { last: null, pins: {} })
+    try {
+      return new AgentState(folder, v.parse(relays, JSON.parse(text)))
+    } catch (thrown) {
+      throw new WarrenError('W-STATE', `${path} is damaged; remove it, and use an invite again`, { cause: thrown })
+    }
+  }
+
+  /** The agent's key, made at the first use. */
+  key(comment: string): KeyPair {
+    return loadOrCreateKey(join(this.#folder, KEY), comment)
+  }
+
+  /** HOST:PORT of the relay that was used last. */
+  get last(): string | null {
+    return this.#relays.last
+  }
+
+  /** SHA-256 of the key of a relay that was met before. */
+  pin(host: string, port: number): Buffer | null {
+    const known = this.#relays.pins[formatHostPort(host, port)]
+    return known === undefined ? null : Buffer.from(known, 'base64url')
+  }
+
+  /** Notes the relay; called once it has taken this agent in. */
+  remember(host: string, port: number, keyHash: Uint8Array): void {
+    const address = formatHostPort(host, port)
+    const encoded = Buffer.from(keyHash).toString('base64url')
+    if (this.#relays.last === address && this.#relays.pins[address] === encoded) return
+    this.#relays = { last: address, pins: { ...this.#relays.pins, [address]: encoded } }
+    writeStateFile(
+      join(this.#folder, RELAYS),
+      `${JSON.stringify(this.#relays, null, 2)}\n`,
+      0o600,
+      'replace',
+      'W-STATE',
+    )
+  }
+}

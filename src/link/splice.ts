@@ -1,0 +1,159 @@
+// Joins an outer connection (a visitor's, or the one to the local service) and a stream, both directions: FIN as FIN,
+// RST as RST, and nothing kept that the other side has not asked for.
+import { type Opening, RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
+import { type Connection, type Ended, type Handler, release } from '../net/index.ts'
+import type { StreamEnd } from '../telemetry/events.ts'
+
+/** Without progress for so long, a connection that is finished both ways but not flushed is given up. */
+const LINGER_MS = 30_000
+const KEEPALIVE_MS = 60_000
+
+const END_OF: Record<ResetCode, StreamEnd> = {
+  [RESET_CODE.ABORTED]: 'reset',
+  [RESET_CODE.REFUSED]: 'refused',
+  [RESET_CODE.TIMEOUT]: 'timeout',
+  [RESET_CODE.UNREACHABLE]: 'unreachable',
+  [RESET_CODE.LOCAL_LIMIT]: 'limit',
+  [RESET_CODE.NO_TUNNEL]: 'denied',
+  [RESET_CODE.DENIED]: 'denied',
+  [RESET_CODE.BUSY]: 'busy',
+  [RESET_CODE.PROTOCOL]: 'reset',
+}
+
+/** Told once, when both the stream and the connection are done with. */
+export type OnDone = (splice: Splice) => void
+
+export class Splice implements Handler, Sink {
+  readonly opening: Opening
+  /** When it began, in ms of performance.now(). */
+  readonly since = performance.now()
+  /** Bytes written to the outer connection, and read from it. */
+  written = 0
+  read = 0
+  /** How it ended; null while it lasts. */
+  ended: StreamEnd | null = null
+  readonly #session: Session
+  readonly #onDone: OnDone
+  #connection: Connection | null = null
+  #stream: Stream | null = null
+  #sourceEnded = false
+  #sinkEnded = false
+
+  constructor(session: Session, opening: Opening, onDone: OnDone) {
+    this.#session = session
+    this.opening = opening
+    this.#onDone = onDone
+  }
+
+  /** A visitor's connection is there first: opens a stream for it. False (and a reset) when the session takes none. */
+  open(connection: Connection): boolean {
+    this.#attach(connection)
+    this.#stream = this.#session.open(this.opening, this)
+    if (this.#stream !== null) return true
+    this.ended = 'busy'
+    connection.abort()
+    return false
+  }
+
+  /** A stream is there first: its bytes wait, within the first credit, for connect(). */
+  accept(stream: Stream): void {
+    this.#stream = stream
+    stream.sink = this
+  }
+
+  /** The local service answered. False when the stream is gone by now. */
+  connect(connection: Connection): boolean {
+    if (this.ended !== null) return false
+    this.#attach(connection)
+    this.#stream!.flush()
+    if (this.#sinkEnded) connection.shutdown()
+    return true
+  }
+
+  /** The local service cannot be reached. */
+  refuse(code: ResetCode): void {
+    if (this.ended !== null) return
+    this.#stream!.abort(code)
+    this.#done(END_OF[code])
+  }
+
+  /** Ends it at once, both ways. */
+  abort(code: ResetCode = RESET_CODE.ABORTED): void {
+    if (this.ended !== null) return
+    this.ended = END_OF[code]
+    this.#stream?.abort(code)
+    if (this.#connection === null) this.#onDone(this)
+    else this.#connection.abort()
+  }
+
+  #attach(connection: Connection): void {
+    this.#connection = connection
+    connection.handler = this
+    connection.keepAlive(KEEPALIVE_MS)
+  }
+
+  // ---- The outer connection.
+
+  onData(buf: Buffer): boolean {
+    this.read += buf.length
+    if (this.#stream!.offer(buf)) return true
+    this.#connection!.pause()
+    return false
+  }
+
+  onDrain(): void {
+    this.#stream!.flush()
+  }
+
+  onEnd(): void {
+    this.#sourceEnded = true
+    this.#stream!.finish()
+    this.#lingerIfFinished()
+  }
+
+  onClose(how: Ended): void {
+    if (how !== 'closed' || !this.#sourceEnded || !this.#sinkEnded) {
+      this.ended ??= how === 'timeout' ? 'timeout' : 'reset'
+      this.#stream?.abort(RESET_CODE.ABORTED)
+    }
+    this.#done(this.ended ?? 'fin')
+  }
+
+  // ---- The stream.
+
+  data(buf: Buffer, at: number, len: number): number {
+    if (this.#connection === null) return 0
+    const taken = this.#connection.write(buf, at, len)
+    this.written += taken
+    return taken
+  }
+
+  free(buf: Buffer): void {
+    release(buf)
+    this.#connection!.resume()
+  }
+
+  end(): void {
+    this.#sinkEnded = true
+    if (this.#connection === null) return
+    this.#connection.shutdown()
+    this.#lingerIfFinished()
+  }
+
+  reset(code: ResetCode): void {
+    this.ended ??= this.#session.isOver ? 'lost' : END_OF[code]
+    if (this.#connection === null) this.#done(this.ended)
+    else this.#connection.abort()
+  }
+
+  // ----
+
+  #lingerIfFinished(): void {
+    if (this.#sourceEnded && this.#stream!.finReceived) this.#connection!.linger(LINGER_MS)
+  }
+
+  #done(how: StreamEnd): void {
+    this.ended = how
+    this.#onDone(this)
+  }
+}

@@ -1,0 +1,134 @@
+// The door of the relay: one INIT, once, within 5 s and 4 KiB, and nothing kept of whoever does not get in. What a
+// stranger is told gives nothing away: all that is not to be told apart is one REFUSED, 50 ms after its INIT.
+import { FirstFrame, type Init, LIMIT, readInit, refusalFrame, SESSION_CODE, Violation } from '../frame/index.ts'
+import { EXPORTER_LENGTH, exporterLabel, hashToken, isCanonicalKey, transcript, verify } from '../identity/index.ts'
+import type { Connection, Ended, Handler } from '../net/index.ts'
+import type { Store } from './store.ts'
+import type { Strangers } from './strangers.ts'
+
+/** From the end of the handshake to a whole INIT, in ms. */
+const INIT_MS = 5_000
+const REFUSAL_MS = 50
+/** How long the refusal may take to leave. */
+const FAREWELL_MS = 2_000
+const ROLE_AGENT = 1
+
+export type Admitted = { init: Init; enrolled: boolean; connection: Connection }
+
+export type AdmissionOptions = {
+  relayKeyHash: Uint8Array
+  store: Store
+  strangers: Strangers
+  /** Registered sessions may still be added. */
+  room: () => boolean
+  admitted: (who: Admitted) => Handler
+  refused: (from: string, key: Uint8Array | null, reason: string) => void
+}
+
+/** A connection that has not proven a key yet. */
+export class Stranger implements Handler {
+  readonly #options: AdmissionOptions
+  readonly #connection: Connection
+  readonly #first = new FirstFrame(LIMIT.stranger)
+  #timer: ReturnType<typeof setTimeout>
+  /** Counted among the strangers. */
+  #counted = true
+  #answered = false
+
+  constructor(connection: Connection, options: AdmissionOptions) {
+    this.#options = options
+    this.#connection = connection
+    this.#timer = setTimeout(() => this.#dismiss('silent'), INIT_MS)
+  }
+
+  onData(buf: Buffer): boolean {
+    // After INIT an agent says nothing until ACK.
+    if (this.#answered) return true
+    try {
+      const frame = this.#first.push(buf)
+      if (frame === null) return true
+      if (frame.rest.length > 0) throw new Violation('bytes after INIT')
+      this.#decide(readInit(frame.body))
+    } catch (thrown) {
+      if (!(thrown instanceof Violation)) throw thrown
+      if (thrown.code === SESSION_CODE.VERSION) this.#refuse(null, thrown.code, thrown.message, 0)
+      else {
+        this.#options.refused(this.#connection.remoteHost, null, thrown.message)
+        this.#dismiss('refused')
+      }
+    }
+    return true
+  }
+
+  onDrain(): void {}
+
+  onEnd(): void {
+    if (!this.#answered) this.#dismiss('silent')
+  }
+
+  onClose(_how: Ended): void {
+    clearTimeout(this.#timer)
+    if (!this.#answered) this.#options.strangers.punish(this.#connection.remoteHost, 'silent')
+    this.#uncount()
+  }
+
+  #decide(init: Init): void {
+    const { store, relayKeyHash } = this.#options
+    const { body } = init
+    const reject = (reason: string) => this.#refuse(body.key, SESSION_CODE.REFUSED, reason, REFUSAL_MS)
+    if (body.role !== ROLE_AGENT) return reject('a role that this relay does not serve')
+    if (!isCanonicalKey(body.key)) return reject('a key that nobody can have')
+    const exporter = this.#connection.exporter(exporterLabel('init'), EXPORTER_LENGTH)
+    const signed = transcript('init', 'agent', exporter, relayKeyHash, init.signed)
+    if (!verify(init.signature, signed, body.key)) return reject('the signature does not fit')
+    const status = store.keyStatus(body.key, 'agent')
+    if (status === 'revoked') return reject('the key is revoked')
+    if (status === 'unknown') {
+      if (body.token === undefined) return reject('the key is not known, and there is no token')
+      switch (store.enrol(hashToken(body.token), body.key, body.name, 'agent')) {
+        case 'spent':
+          return this.#refuse(body.key, SESSION_CODE.SPENT, 'the invite is spent', REFUSAL_MS)
+        case 'expired':
+          return this.#refuse(body.key, SESSION_CODE.EXPIRED, 'the invite has expired', REFUSAL_MS)
+        case 'unknown':
+          return reject('the token is not one of this relay')
+        case 'enrolled':
+      }
+    }
+    if (!this.#options.room())
+      return this.#refuse(body.key, SESSION_CODE.BUSY, 'the relay has no room for a session', 0)
+    this.#answered = true
+    clearTimeout(this.#timer)
+    this.#uncount()
+    this.#options.admitted({ init, enrolled: status === 'unknown', connection: this.#connection })
+  }
+
+  #refuse(key: Uint8Array | null, code: number, reason: string, afterMs: number): void {
+    this.#answered = true
+    const from = this.#connection.remoteHost
+    this.#options.refused(from, key, reason)
+    if (code === SESSION_CODE.REFUSED || code === SESSION_CODE.SPENT || code === SESSION_CODE.EXPIRED)
+      this.#options.strangers.punish(from, 'refused')
+    clearTimeout(this.#timer)
+    const text = code === SESSION_CODE.REFUSED ? '' : reason
+    this.#timer = setTimeout(() => {
+      const frame = refusalFrame(code, text)
+      this.#connection.write(frame, 0, frame.length)
+      this.#connection.shutdown()
+      this.#connection.linger(FAREWELL_MS)
+    }, afterMs)
+  }
+
+  /** Without a word. */
+  #dismiss(offence: 'refused' | 'silent'): void {
+    this.#answered = true
+    this.#options.strangers.punish(this.#connection.remoteHost, offence)
+    this.#connection.abort()
+  }
+
+  #uncount(): void {
+    if (!this.#counted) return
+    this.#counted = false
+    this.#options.strangers.leave(this.#connection.remoteHost)
+  }
+}

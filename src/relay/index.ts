@@ -1,0 +1,2 @@
+// The door of the relay.
+export { type Relay, type RelayOptions, startRelay } from './relay.ts'

@@ -1,0 +1,54 @@
+// The sessions that are registered now: who they are, which tunnels they have, which visitors they carry.
+import type { Session } from '../frame/index.ts'
+import type { Carrier, Splice } from '../link/index.ts'
+import type { Tunnel } from './tunnels.ts'
+
+/** One registered session of an agent. */
+export type Member = {
+  readonly key: Uint8Array
+  readonly fingerprint: string
+  readonly name: string
+  /** Random bytes of the agent's process, in hex. */
+  readonly instance: string
+  /** HOST:PORT that it came from. */
+  readonly from: string
+  /** It asked not to take over what another process of its key has. */
+  readonly yields: boolean
+  readonly session: Session
+  readonly carrier: Carrier
+  /** By the agent's own tunnel id. */
+  readonly tunnels: Map<number, Tunnel>
+  readonly splices: Set<Splice>
+}
+
+export class Sessions {
+  readonly #byKey = new Map<string, Set<Member>>()
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  add(member: Member): void {
+    const others = this.#byKey.get(member.fingerprint)
+    if (others === undefined) this.#byKey.set(member.fingerprint, new Set([member]))
+    else others.add(member)
+    this.#size += 1
+  }
+
+  remove(member: Member): void {
+    const others = this.#byKey.get(member.fingerprint)
+    if (!others?.delete(member)) return
+    this.#size -= 1
+    if (others.size === 0) this.#byKey.delete(member.fingerprint)
+  }
+
+  /** A copy: the caller may end what it gets. */
+  ofKey(fingerprint: string): Member[] {
+    return [...(this.#byKey.get(fingerprint) ?? [])]
+  }
+
+  all(): Member[] {
+    return [...this.#byKey.values()].flatMap(members => [...members])
+  }
+}

@@ -1,0 +1,313 @@
+// Tunnels: which lease is open at which edge, for which session. A tunnel outlives its session by a moment, in which
+// visitors wait for the agent to come back; ownership is per lease, so one process takes over just what it names.
+import { formatHostPort } from '../config/index.ts'
+import { SESSION_CODE, type TunnelAnswer, type TunnelAsked, UNBIND } from '../frame/index.ts'
+import { Splice } from '../link/index.ts'
+import { type Connection, descriptors, type Handler } from '../net/index.ts'
+import type { Emit, StreamEnd } from '../telemetry/events.ts'
+import type { Log } from '../telemetry/log.ts'
+import { PortEdge, TURNED_AWAY } from './edges/port.ts'
+import type { Grant, Pool } from './pool.ts'
+import type { Member } from './sessions.ts'
+
+/** So long a visitor waits for an agent that is away, in ms. */
+const HOLD_MS = 3_000
+/** Visitors of one tunnel that may wait at once. */
+const WAITING = 1_024
+/** Descriptors kept for sessions: a visitor that would need one of them is reset. */
+const RESERVE = 128
+
+export class Tunnel {
+  readonly name: string
+  readonly owner: string
+  readonly edge: PortEdge
+  epoch: number
+  /** Null while its agent is away. */
+  member: Member | null = null
+  /** The agent's id of it. */
+  id = 0
+  readonly waiting = new Set<Waiting>()
+  holdTimer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(name: string, owner: string, edge: PortEdge, epoch: number) {
+    this.name = name
+    this.owner = owner
+    this.edge = edge
+    this.epoch = epoch
+  }
+}
+
+/** A visitor that came while the agent was away: not read from, and gone when it leaves. */
+class Waiting implements Handler {
+  readonly visitor: Connection
+  /** What was read before the pause took hold. */
+  readonly early: Buffer[] = []
+  readonly #tunnel: Tunnel
+
+  constructor(visitor: Connection, tunnel: Tunnel) {
+    this.visitor = visitor
+    this.#tunnel = tunnel
+    visitor.pause()
+    tunnel.waiting.add(this)
+  }
+
+  onData(buf: Buffer): boolean {
+    this.early.push(buf)
+    return false
+  }
+
+  onDrain(): void {}
+
+  onEnd(): void {}
+
+  onClose(): void {
+    this.#tunnel.waiting.delete(this)
+  }
+}
+
+export type TunnelOptions = {
+  /** Where public ports listen. */
+  bind: string
+  publicHost: string
+  ports: { from: number; to: number }
+}
+
+export class Tunnels {
+  readonly #options: TunnelOptions
+  readonly #pool: Pool
+  readonly #emit: Emit
+  readonly #log: Log
+  readonly #byPort = new Map<number, Tunnel>()
+  readonly #byOwner = new Map<string, Tunnel>()
+  #turnedAway = 0
+  #turnedAwaySince = 0
+  #closed = false
+
+  constructor(options: TunnelOptions, pool: Pool, emit: Emit, log: Log) {
+    this.#options = options
+    this.#pool = pool
+    this.#emit = emit
+    this.#log = log
+  }
+
+  /** Gives a session the tunnels that it asks for, as far as they can be had; an answer for each. */
+  grant(key: Uint8Array, member: Member, asked: readonly TunnelAsked[]): TunnelAnswer[] {
+    const answers: TunnelAnswer[] = []
+    const wants: TunnelAsked[] = []
+    for (const want of asked) {
+      const twice = member.tunnels.has(want.id) || wants.some(w => w.id === want.id || w.name === want.name)
+      const live = this.#byOwner.get(ownerOf(member.fingerprint, want.name))?.member
+      if (twice) answers.push({ id: want.id, refused: 'W-USAGE', why: 'the same tunnel twice' })
+      else if (member.yields && live && live.instance !== member.instance)
+        answers.push({ id: want.id, refused: 'W-REPLACED', why: 'another process of this key has it' })
+      else wants.push(want)
+    }
+    const bound = new Map<number, PortEdge>()
+    const free = (port: number): boolean => {
+      if (this.#byPort.has(port) || bound.has(port)) return true
+      const edge = PortEdge.bind(this.#options.bind, port)
+      if (edge !== null) bound.set(port, edge)
+      return edge !== null
+    }
+    try {
+      const grants = this.#pool.acquireAll(
+        key,
+        wants.map(({ name, port }) => ({ service: name, wanted: port })),
+        free,
+      )
+      for (const [i, want] of wants.entries()) answers.push(this.#settle(member, want, grants[i]!, bound))
+    } finally {
+      for (const edge of bound.values()) edge.stop()
+    }
+    return answers
+  }
+
+  /** Takes one tunnel of a session back, at the agent's word. */
+  release(member: Member, id: number): void {
+    const tunnel = member.tunnels.get(id)
+    if (tunnel === undefined) return
+    member.tunnels.delete(id)
+    this.#away(tunnel)
+  }
+
+  /** The session is over or drains: its tunnels are its key's still, and wait a moment for it. */
+  leave(member: Member): void {
+    for (const tunnel of member.tunnels.values()) this.#away(tunnel)
+    member.tunnels.clear()
+  }
+
+  /** No visitor is let in any more. */
+  stop(): void {
+    this.#closed = true
+    for (const tunnel of [...this.#byPort.values()]) this.#shut(tunnel, 'the relay is shutting down')
+  }
+
+  /** `warren leases free`: an away tunnel of that port is closed at once. */
+  close(port: number): void {
+    const tunnel = this.#byPort.get(port)
+    if (tunnel !== undefined && tunnel.member === null) this.#shut(tunnel, 'the lease was freed')
+  }
+
+  address(port: number): string {
+    return formatHostPort(this.#options.publicHost, port)
+  }
+
+  #settle(member: Member, want: TunnelAsked, grant: Grant, bound: Map<number, PortEdge>): TunnelAnswer {
+    if (!grant.ok) return { id: want.id, ...this.#refusal(want, grant.why) }
+    const owner = ownerOf(member.fingerprint, want.name)
+    const before = this.#byOwner.get(owner)
+    if (before !== undefined && before.edge.port !== grant.port) {
+      this.#takeFrom(before, member)
+      this.#shut(before, `moved to ${this.address(grant.port)}`)
+    }
+    let tunnel = this.#byPort.get(grant.port)
+    if (tunnel !== undefined && tunnel.owner !== owner) {
+      // The lease changed hands while the old owner's visitors were still waiting.
+      this.#shut(tunnel, 'the lease has another owner')
+      tunnel = undefined
+    }
+    if (tunnel === undefined) {
+      const edge = bound.get(grant.port) ?? PortEdge.bind(this.#options.bind, grant.port)
+      if (edge === null) {
+        this.#pool.release(grant.port, grant.epoch)
+        return { id: want.id, ...this.#refusal(want, 'taken') }
+      }
+      bound.delete(grant.port)
+      tunnel = new Tunnel(want.name, owner, edge, grant.epoch)
+      this.#byPort.set(grant.port, tunnel)
+      this.#byOwner.set(owner, tunnel)
+      const mine = tunnel
+      edge.visit = visitor => this.#visit(mine, visitor)
+    } else {
+      this.#takeFrom(tunnel, member)
+      clearTimeout(tunnel.holdTimer)
+    }
+    tunnel.epoch = grant.epoch
+    tunnel.member = member
+    tunnel.id = want.id
+    member.tunnels.set(want.id, tunnel)
+    this.#emit({
+      event: 'tunnel',
+      name: tunnel.name,
+      address: this.address(grant.port),
+      local: member.name,
+      key: member.fingerprint,
+    })
+    return { id: want.id, host: this.#options.publicHost, port: grant.port, epoch: grant.epoch }
+  }
+
+  /** Visitors that waited go to the new session; called once it can carry them. */
+  admitWaiting(member: Member): void {
+    for (const tunnel of member.tunnels.values())
+      for (const waiting of [...tunnel.waiting]) {
+        tunnel.waiting.delete(waiting)
+        const splice = this.#carry(tunnel, member, waiting.visitor)
+        for (const buf of waiting.early) splice.onData(buf)
+        if (waiting.early.length === 0) waiting.visitor.resume()
+      }
+  }
+
+  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty'): { refused: string; why: string } {
+    const { from, to } = this.#options.ports
+    switch (why) {
+      case 'taken':
+        return { refused: 'W-PORT-TAKEN', why: `port ${want.port ?? 'of the lease'} of ${want.name} is taken` }
+      case 'range':
+        return { refused: 'W-PORT-RANGE', why: `port ${want.port} is not in ${from}-${to}` }
+      case 'empty':
+        return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free` }
+    }
+  }
+
+  /** Another session gets what this tunnel's had; one of the same process is a leftover of a broken connection. */
+  #takeFrom(tunnel: Tunnel, next: Member): void {
+    const last = tunnel.member
+    if (last === null || last === next) return
+    last.tunnels.delete(tunnel.id)
+    tunnel.member = null
+    if (last.instance === next.instance) {
+      if (last.tunnels.size === 0) last.session.close(SESSION_CODE.REPLACED, 'a newer session of this process')
+    } else if (last.tunnels.size === 0) {
+      last.session.goaway(SESSION_CODE.REPLACED, 'another process of this key took over')
+    } else {
+      last.session.send({ type: UNBIND, tunnel: tunnel.id })
+    }
+  }
+
+  #away(tunnel: Tunnel): void {
+    if (tunnel.member === null) return
+    tunnel.member = null
+    this.#pool.release(tunnel.edge.port, tunnel.epoch)
+    if (this.#closed) return this.#shut(tunnel, 'the relay is shutting down')
+    clearTimeout(tunnel.holdTimer)
+    tunnel.holdTimer = setTimeout(() => this.#shut(tunnel, 'its agent is away'), HOLD_MS)
+  }
+
+  /** Closes the edge; the lease goes on resting. */
+  #shut(tunnel: Tunnel, reason: string): void {
+    clearTimeout(tunnel.holdTimer)
+    tunnel.edge.stop()
+    if (this.#byPort.get(tunnel.edge.port) === tunnel) this.#byPort.delete(tunnel.edge.port)
+    if (this.#byOwner.get(tunnel.owner) === tunnel) this.#byOwner.delete(tunnel.owner)
+    for (const { visitor } of [...tunnel.waiting]) visitor.abort()
+    this.#emit({ event: 'tunnel-closed', name: tunnel.name, address: this.address(tunnel.edge.port), reason })
+  }
+
+  #visit(tunnel: Tunnel, visitor: Connection): Handler {
+    if (descriptors.near(RESERVE)) return this.#turnAway(visitor)
+    const { member } = tunnel
+    if (member !== null) return this.#carry(tunnel, member, visitor)
+    if (tunnel.waiting.size >= WAITING) {
+      visitor.abort()
+      return TURNED_AWAY
+    }
+    return new Waiting(visitor, tunnel)
+  }
+
+  #carry(tunnel: Tunnel, member: Member, visitor: Connection): Splice {
+    const from = formatHostPort(visitor.remoteHost, visitor.remotePort)
+    const opening = { tunnel: tunnel.id, visitor: from, edge: this.address(tunnel.edge.port) }
+    const splice = new Splice(member.session, opening, s => {
+      member.splices.delete(s)
+      this.#ended(tunnel, s)
+    })
+    member.splices.add(splice)
+    this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name })
+    splice.open(visitor)
+    return splice
+  }
+
+  #ended(tunnel: Tunnel, splice: Splice): void {
+    const end: StreamEnd = splice.ended ?? 'fin'
+    this.#emit({
+      event: 'stream',
+      state: 'closed',
+      visitor: splice.opening.visitor,
+      tunnel: tunnel.name,
+      sent: splice.written,
+      received: splice.read,
+      ms: Math.round(performance.now() - splice.since),
+      end,
+    })
+  }
+
+  /** Out of descriptors: one line a second says how many. */
+  #turnAway(visitor: Connection): Handler {
+    visitor.abort()
+    this.#turnedAway += 1
+    const now = performance.now()
+    if (now - this.#turnedAwaySince >= 1_000) {
+      this.#log.warn('visitors reset: no file descriptors left but the reserve', {
+        visitors: this.#turnedAway,
+        limit: descriptors.limit(),
+      })
+      this.#turnedAway = 0
+      this.#turnedAwaySince = now
+    }
+    return TURNED_AWAY
+  }
+}
+
+function ownerOf(fingerprint: string, service: string): string {
+  return `${fingerprint} ${service}`
+}
