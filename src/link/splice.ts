@@ -90,6 +90,7 @@ export class Splice implements Handler, Sink {
     this.#connection = connection
     connection.handler = this
     connection.keepAlive(KEEPALIVE_MS)
+    connection.resetIfKilled()
   }
 
   // ---- The outer connection.

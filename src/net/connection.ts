@@ -5,7 +5,7 @@ import { WarrenError } from '../errors.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import { takeSocketError } from './libc.ts'
+import { resetOnClose, takeSocketError } from './libc.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
@@ -65,6 +65,8 @@ export class Connection implements Owner, Timed {
   private vanished = false
   /** `close` was told, or `mute` called: no handler call any more. */
   private done = false
+  /** Bytes may be lost if the process dies now, so its death has to show as a reset. */
+  private guarded = false
   private lingerMs = 0
   private quietChecks = 0
   private moved = false
@@ -124,6 +126,8 @@ export class Connection implements Owner, Timed {
     if (this.broken) return
     // The close_notify would swallow the error of a reset that arrived after the peer's FIN.
     if (this.secure && this.ended && takeSocketError(descriptorOf(this.socket)) !== 0) this.broken = true
+    // With the guard on, a close behind the FIN would throw away what the peer has not acknowledged yet.
+    if (this.guarded) resetOnClose(descriptorOf(this.socket), false)
     this.socket.shutdown()
   }
 
@@ -151,6 +155,13 @@ export class Connection implements Owner, Timed {
     if (!this.paused || this.done) return
     this.paused = false
     if (!this.vanished) this.socket.resume()
+  }
+
+  /** Until shutdown(), the death of this process, even by kill -9, reaches the peer as RST and not as a clean end. */
+  resetIfKilled(): void {
+    if (this.done || this.vanished) return
+    this.guarded = true
+    resetOnClose(descriptorOf(this.socket), true)
   }
 
   /** Probes an idle peer after `ms`, then every second, and gives up after ten without an answer. */

@@ -1,5 +1,5 @@
-// The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket,
-// and whether anybody listens at a unix socket. Where there is no such library, each says so and its caller goes without.
+// The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
+// becomes of it when the process dies, and whether anybody listens at a unix socket. Where there is no such library, each says so and its caller goes without.
 import { dlopen, ptr, read } from 'bun:ffi'
 import { closeSync, openSync } from 'node:fs'
 
@@ -10,6 +10,7 @@ const SOCK_STREAM = 1
 const AT_ONCE = LINUX ? 0x80800 : 0
 const LOCK_EX = 2
 const SOL_SOCKET = LINUX ? 1 : 0xffff
+const SO_LINGER = LINUX ? 13 : 0x0080
 const SO_ERROR = LINUX ? 4 : 0x1007
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
@@ -21,6 +22,7 @@ const SYMBOLS = {
   socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
   connect: { args: ['i32', 'ptr', 'u32'], returns: 'i32' },
   getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
+  setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
   flock: { args: ['i32', 'i32'], returns: 'i32' },
   [ERRNO]: { args: [], returns: 'ptr' },
 } as const
@@ -59,6 +61,16 @@ export function takeSocketError(fd: number): number {
   const value = new Int32Array(1)
   const size = new Uint32Array([4])
   return c.getsockopt(fd, SOL_SOCKET, SO_ERROR, ptr(value), ptr(size)) === 0 ? value[0]! : 0
+}
+
+/** struct linger: off, and on with no time at all. */
+const LINGER_OFF = new Int32Array([0, 0])
+const LINGER_NOT = new Int32Array([1, 0])
+
+/** Whether closing the socket, as the system does when the process dies, resets it instead of ending it by FIN. */
+export function resetOnClose(fd: number, on: boolean): void {
+  const c = libc()
+  if (c !== null && fd >= 0) c.setsockopt(fd, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
 }
 
 /** full: somebody listens, and cannot take one more at this moment. unknown: there is nobody to ask. */
