@@ -58,6 +58,9 @@ export class Stream implements Stalled {
   readonly #queue = new Queue<Chunk>()
   #queued = 0
   #ended = false
+  /** Reset or aborted: the sink hears no more. */
+  #discarded = false
+  #flushing = false
 
   constructor(session: Session, id: number, sink: Sink, announced: boolean, sendCredit: number) {
     this.#session = session
@@ -101,24 +104,34 @@ export class Stream implements Stalled {
   /** Ends both directions at once. The sink is not told: it is the caller's. */
   abort(code: ResetCode): void {
     if (!this.gone) this.#session.abort(this, code)
+    // Ended by FIN both ways, and perhaps not all taken: only what is queued here is given up.
+    else this.discard()
   }
 
   giveUp(code: ResetCode): void {
-    const { sink } = this
     this.abort(code)
-    this.discard()
-    sink.reset(code)
+    this.sink.reset(code)
   }
 
   /** The sink has room again. Works on after the session is over: what arrived whole is delivered whole. */
   flush(): void {
+    // A sink that flushes from within data() would be given the same bytes twice.
+    if (this.#flushing) return
+    this.#flushing = true
+    this.#drain()
+    this.#flushing = false
+    this.#endIfDrained()
+  }
+
+  #drain(): void {
     for (let chunk = this.#queue.peek(); chunk !== undefined; chunk = this.#queue.peek()) {
       const len = chunk.end - chunk.at
       const taken = this.sink.data(chunk.buf, chunk.at, len)
+      // The sink may have aborted the stream meanwhile: then nothing is queued any more.
+      if (this.#discarded) return
       if (taken > 0) this.#taken(chunk, taken)
       if (taken < len) return
     }
-    this.#endIfDrained()
   }
 
   /** A piece of DATA. True when a view of `buf` was kept. */
@@ -148,6 +161,7 @@ export class Stream implements Stalled {
   /** Forgets what is queued and pending: the stream was reset. */
   discard(): void {
     const held = this.#queued + this.backlog
+    this.#discarded = true
     this.#queue.clear()
     this.#queued = 0
     this.pending = null
@@ -164,7 +178,7 @@ export class Stream implements Stalled {
   }
 
   #endIfDrained(): void {
-    if (!this.finReceived || this.#ended || this.#queued > 0) return
+    if (!this.finReceived || this.#ended || this.#discarded || this.#queued > 0) return
     this.#ended = true
     this.sink.end()
   }
