@@ -114,9 +114,11 @@ export class Ring {
     this.#stub = rest > 0 ? stub : null
   }
 
-  /** Gives every block back: the session is over. */
+  /** Gives every block back: the session is over, and nothing of it is to be written any more. */
   clear(): void {
     this.#stub = null
+    this.sent = this.head
+    this.tail = this.head
     this.#releaseAll()
   }
 

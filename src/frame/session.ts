@@ -194,8 +194,11 @@ export class Session implements Frames {
       const before = this.#ring.head
       this.#encode(now)
       if (!this.#ring.write(write)) return false
-      if (this.#ring.head === before) return true
+      if (this.#ring.head === before) break
     }
+    // Nothing but PING, PONG and RECEIPT is on its way, and none of those is receipted soon: no block waits for that.
+    if (this.#ring.tail >= this.#countableHead) this.#ring.compact()
+    return true
   }
 
   /**
