@@ -718,6 +718,8 @@ export class Session implements Frames {
     if (how.by === 'peer' || how.by === 'silence') this.#overSent = true
     const open = [...this.#streams.values()]
     for (const stream of open) {
+      // A sink that was just told may have aborted others.
+      if (stream.gone) continue
       this.#forget(stream)
       stream.discard()
       stream.sink.reset(RESET_CODE.ABORTED)

@@ -132,6 +132,23 @@ describe('a stream that ended by FIN both ways with bytes still queued', () => {
   })
 })
 
+test('a session that ends while one sink aborts the other streams: they are not told, credit is taken back once', () => {
+  const peer = new Peer()
+  const first = peer.accept(1)
+  const second = peer.accept(2)
+  // Grow the second stream's window, so that there is something to take back.
+  for (let i = 0; i < 4; i++) {
+    peer.send(raw.data(2, Buffer.alloc(32_768)))
+    peer.frames()
+  }
+  expect(peer.memory.granted).toBeGreaterThan(0)
+  first.sink.onReset = () => second.stream.abort(RESET_CODE.ABORTED)
+  peer.session.lost()
+  expect(first.sink.resets).toHaveLength(1)
+  expect(second.sink.resets).toHaveLength(0)
+  expect(peer.memory.granted).toBe(0)
+})
+
 describe('ends', () => {
   test('FIN comes after the last byte is taken, once; CREDIT stops at FIN', () => {
     const peer = new Peer()
