@@ -169,6 +169,12 @@ class Slot implements Watched {
     }
   }
 
+  /** Sends away who came before the scripts: an agent tries at its start whether its services answer. */
+  clear(): void {
+    this.ready()
+    this.strays = 0
+  }
+
   advance(now: number): void {
     const pair = this.#pair
     if (pair === null) return
@@ -230,8 +236,9 @@ export class Driver {
     return this.#slots.reduce((sum, slot) => sum + slot.strays, 0)
   }
 
-  /** Where each slot's visitor connects to; without it, straight to the service. */
+  /** Where each slot's visitor connects to, once that way is open; without it, straight to the service. */
   via(ways: Way[] | null): void {
+    for (const slot of this.#slots) slot.clear()
     this.#slots.forEach((slot, i) => {
       slot.via = ways?.[i] ?? null
     })
