@@ -32,6 +32,11 @@ export class Strangers {
     return this.#total
   }
 
+  /** Addresses with a penalty. */
+  get remembered(): number {
+    return this.#penalties.size
+  }
+
   /** Takes a connection in, or says no: over a limit, or under a penalty. Each that was taken in has to leave(). */
   enter(host: string): boolean {
     const address = network(host)

@@ -48,6 +48,7 @@ class Waiting implements Handler {
     this.visitor = visitor
     this.#tunnel = tunnel
     visitor.pause()
+    visitor.resetIfKilled()
     tunnel.waiting.add(this)
   }
 
