@@ -1,0 +1,264 @@
+// Who has an address, and what visitors meet meanwhile: relay and agents in this process, over real sockets.
+import { afterAll, expect, test } from 'bun:test'
+import net from 'node:net'
+import { join } from 'node:path'
+import { type Agent, startAgent } from '../../src/agent/index.ts'
+import { parseTunnel } from '../../src/config/index.ts'
+import { ask } from '../../src/relay/control.ts'
+import type { Event } from '../../src/telemetry/events.ts'
+import { temporaryFolder } from '../folder.ts'
+import { runRelay, SILENT } from './running.ts'
+
+/** A service that says its name to everybody, then echoes. */
+function serve(name: string): number {
+  const server = net.createServer({ allowHalfOpen: true }, socket => {
+    socket.on('error', () => {})
+    socket.write(name)
+    socket.pipe(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  afterAll(() => void server.close())
+  return (server.address() as net.AddressInfo).port
+}
+
+type Watched = { agent: Agent; events: Event[]; until: (is: (e: Event) => boolean) => Promise<Event> }
+
+async function runAgent(relay: string | null, state: string, ...locals: string[]): Promise<Watched> {
+  const events: Event[] = []
+  const waiting: { is: (e: Event) => boolean; resolve: (e: Event) => void }[] = []
+  const agent = await startAgent(
+    { tunnels: locals.map(parseTunnel), relay, state, name: 'test', deadAfterMs: 5_000, drainMs: 1_000 },
+    event => {
+      events.push(event)
+      for (const w of waiting) if (w.is(event)) w.resolve(event)
+    },
+    SILENT,
+  )
+  afterAll(() => agent.stop())
+  return {
+    agent,
+    events,
+    until: is =>
+      new Promise(resolve => {
+        const seen = events.find(is)
+        if (seen !== undefined) resolve(seen)
+        else waiting.push({ is, resolve })
+      }),
+  }
+}
+
+const tunnelled = (name: string) => (e: Event) => e.event === 'tunnel' && e.name === name
+
+async function portOf(watched: Watched, name: string): Promise<number> {
+  const event = await watched.until(tunnelled(name))
+  return event.event === 'tunnel' ? Number(event.address.split(':')[1]) : 0
+}
+
+type Met = { said: string; how: 'fin' | 'reset' | 'refused'; afterMs: number }
+
+/** Connects, reads the first words, ends, and tells how it went. */
+function visit(port: number): Promise<Met> {
+  return new Promise(resolve => {
+    const began = performance.now()
+    let said = ''
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    const done = (how: Met['how']) => resolve({ said, how, afterMs: performance.now() - began })
+    socket.on('data', chunk => {
+      said += chunk
+      socket.end()
+    })
+    socket.on('error', error => done('code' in error && error.code === 'ECONNREFUSED' ? 'refused' : 'reset'))
+    socket.on('end', () => {
+      socket.end()
+      done('fin')
+    })
+  })
+}
+
+async function invite(state: string): Promise<string> {
+  const answer = await ask(state, { do: 'invite', ttlMs: 60_000, uses: 1, role: 'agent' })
+  if ('code' in answer) throw new Error(answer.message)
+  return (answer.ok as { invite: string }).invite
+}
+
+const { state, relay, port: control } = await runRelay()
+const hello = serve('hello')
+const other = serve('other')
+
+test('the same key and service get the same port again, and other names get others', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${other}`)
+  const [a, b] = [await portOf(first, 'a'), await portOf(first, 'b')]
+  expect(a).not.toBe(b)
+  expect((await visit(a)).said).toBe('hello')
+  expect((await visit(b)).said).toBe('other')
+  await first.agent.drain()
+  const second = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  expect(await portOf(second, 'b')).toBe(b)
+  second.agent.stop()
+})
+
+test('visitors wait for an agent that is away, and are let in when it is back', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const port = await portOf(first, 'a')
+  first.agent.stop()
+  await first.agent.closed
+  await gone()
+  const waiting = visit(port)
+  const second = await runAgent(null, folder, `a=127.0.0.1:${hello}`)
+  expect((await waiting).said).toBe('hello')
+  second.agent.stop()
+})
+
+test('after 3 s without an agent visitors are reset, and later ones refused', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const port = await portOf(first, 'a')
+  first.agent.stop()
+  await gone()
+  const met = await visit(port)
+  expect(met.how).toBe('reset')
+  expect(met.said).toBe('')
+  expect(met.afterMs).toBeGreaterThan(2_500)
+  expect(met.afterMs).toBeLessThan(4_000)
+  expect((await visit(port)).how).toBe('refused')
+}, 10_000)
+
+test('a second process takes over just what it names, at once, and the two do not flap', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`)
+  const [a, b] = [await portOf(first, 'a'), await portOf(first, 'b')]
+  const second = await runAgent(null, folder, `a=127.0.0.1:${other}`)
+  expect(await portOf(second, 'a')).toBe(a)
+  await first.until(e => e.event === 'tunnel-closed' && e.name === 'a')
+  expect((await visit(a)).said).toBe('other')
+  expect((await visit(b)).said).toBe('hello')
+  // The first still has b, so its session goes on.
+  expect(first.events.some(e => e.event === 'session' && e.state === 'lost')).toBe(false)
+
+  const third = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  expect(await portOf(third, 'b')).toBe(b)
+  const lost = await first.until(e => e.event === 'session' && e.state === 'lost')
+  expect(lost).toMatchObject({ code: 'W-REPLACED' })
+  expect(lost.event === 'session' && lost.state === 'lost' && lost.retryInMs).toBeGreaterThanOrEqual(30_000)
+  expect((await visit(b)).said).toBe('other')
+  for (const { agent } of [first, second, third]) agent.stop()
+})
+
+test('two terminals with two services of one key live side by side', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const a = await portOf(first, 'a')
+  const second = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  const b = await portOf(second, 'b')
+  expect((await visit(a)).said).toBe('hello')
+  expect((await visit(b)).said).toBe('other')
+  for (const watched of [first, second]) {
+    expect(watched.events.some(e => e.event === 'session' && e.state === 'lost')).toBe(false)
+    watched.agent.stop()
+  }
+})
+
+test('a port of another key is refused, one that something else has bound is refused with its name', async () => {
+  const owner = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}`)
+  const port = await portOf(owner, 'a')
+  const thief = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${other}@${port}`)
+  expect(await thief.agent.closed).toMatchObject({ code: 'W-PORT-TAKEN' })
+  expect((await visit(port)).said).toBe('hello')
+
+  const squatter = net.createServer().listen(0, '127.0.0.1')
+  const range = await runRelay({ ports: squatted(squatter) })
+  const agent = await runAgent(range.relay.firstInvite, join(temporaryFolder(), 'agent'), `db=127.0.0.1:${other}`)
+  const refused = await agent.until(e => e.event === 'session' && (e.state === 'refused' || e.state === 'lost'))
+  expect(refused).toMatchObject({ code: 'W-POOL-EMPTY' })
+  agent.agent.stop()
+  const named = await runAgent(
+    await invite(range.state),
+    join(temporaryFolder(), 'agent'),
+    `db=127.0.0.1:${other}@${squatted(squatter).from}`,
+  )
+  const error = await named.agent.closed
+  expect(error).toMatchObject({ code: 'W-PORT-TAKEN' })
+  expect(error?.message).toContain(`${squatted(squatter).from}`)
+  squatter.close()
+  owner.agent.stop()
+})
+
+test('a port outside the range is an error that names the range', async () => {
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}@80`)
+  const error = await agent.agent.closed
+  expect(error).toMatchObject({ code: 'W-PORT-RANGE' })
+  expect(error?.message).toContain('20000-29999')
+})
+
+test('revoking a key ends its session within a second, its visitors see a reset, and it does not come back', async () => {
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}`)
+  const port = await portOf(agent, 'a')
+  const socket = net.connect(port, '127.0.0.1')
+  await new Promise(resolve => socket.once('data', resolve))
+  const reset = new Promise(resolve => socket.once('error', e => resolve('code' in e && e.code)))
+  const keys = await ask(state, { do: 'keys' })
+  const rows = ('ok' in keys ? keys.ok : []) as { name: string; addedAt: number; fingerprint: string }[]
+  const newest = rows.reduce((x, y) => (y.addedAt >= x.addedAt ? y : x))
+  const began = performance.now()
+  await ask(state, { do: 'revoke', who: newest.fingerprint })
+  expect(await agent.agent.closed).toMatchObject({ code: 'W-KEY-REVOKED' })
+  expect(performance.now() - began).toBeLessThan(1_000)
+  expect(await reset).toBe('ECONNRESET')
+})
+
+test('a service that is down is told before any visitor comes, and its visitors are reset', async () => {
+  const closed = net.createServer().listen(0, '127.0.0.1')
+  const down = (closed.address() as net.AddressInfo).port
+  await new Promise(resolve => closed.close(resolve))
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${down}`)
+  const port = await portOf(agent, 'a')
+  await agent.until(e => e.event === 'local' && e.state === 'down')
+  expect(await visit(port)).toMatchObject({ how: 'reset', said: '' })
+  const service = net.createServer(s => s.end('back')).listen(down, '127.0.0.1')
+  await agent.until(e => e.event === 'local' && e.state === 'up')
+  expect((await visit(port)).said).toBe('back')
+  service.close()
+  agent.agent.stop()
+}, 10_000)
+
+test('a relay that nobody has met is not connected to without an invite', async () => {
+  await expect(runAgent(`127.0.0.1:${control}`, join(temporaryFolder(), 'agent'), '80')).rejects.toMatchObject({
+    code: 'W-RELAY-UNKNOWN',
+  })
+  await expect(runAgent(null, join(temporaryFolder(), 'agent'), '80')).rejects.toMatchObject({
+    code: 'W-RELAY-UNKNOWN',
+  })
+})
+
+test('another relay at the same address is a hard stop that names both keys', async () => {
+  const folder = join(temporaryFolder(), 'agent')
+  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  await portOf(first, 'a')
+  await first.agent.drain()
+  const impostor = await runRelay()
+  const relays = join(folder, 'relays.json')
+  const known = await Bun.file(relays).json()
+  const pin = known.pins[known.last]
+  await Bun.write(relays, JSON.stringify({ last: impostor.relay.control, pins: { [impostor.relay.control]: pin } }))
+  const fooled = await runAgent(null, folder, `a=127.0.0.1:${hello}`)
+  const error = await fooled.agent.closed
+  expect(error).toMatchObject({ code: 'W-RELAY-CHANGED' })
+  expect(error?.message).toContain(relay.fingerprint)
+  expect(error?.message).toContain(impostor.relay.fingerprint)
+})
+
+/** The relay knows that the last agent went. */
+async function gone(): Promise<void> {
+  for (;;) {
+    const answer = await ask(state, { do: 'leases' })
+    const rows = ('ok' in answer ? answer.ok : []) as { state: string }[]
+    if (rows.every(row => row.state === 'away')) return
+  }
+}
+
+function squatted(server: net.Server): { from: number; to: number } {
+  const { port } = server.address() as net.AddressInfo
+  return { from: port, to: port }
+}
