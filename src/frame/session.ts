@@ -98,6 +98,7 @@ export class Session implements Frames {
   readonly #messages = new Queue<Control>()
   #goaway: { code: number; text: string } | null = null
   #awake = false
+  #blocked = false
   /** What small streams may still send in this turn while bulk waits. */
   #smallLeft: number = TUNING.smallTurn
 
@@ -189,16 +190,26 @@ export class Session implements Frames {
 
   /** Encodes what may go now and writes it. False when the connection is blocked: call again when it drains. */
   transmit(write: Write, now: number): boolean {
+    // What callbacks add while this runs is encoded in the next round of it: no wake-up for that.
+    this.#awake = true
+    this.#blocked = !this.#send(write, now)
     this.#awake = false
+    if (this.#blocked) return false
+    // Nothing but PING, PONG and RECEIPT is on its way, and none of those is receipted soon: no block waits for that.
+    if (this.#ring.tail >= this.#countableHead) this.#ring.compact()
+    return true
+  }
+
+  #send(write: Write, now: number): boolean {
+    // While the connection is blocked all control stays flags and sums: behind bytes that cannot go it would only grow,
+    // and what is encoded later has its turn by what waits then.
+    if (this.#blocked && !this.#ring.write(write)) return false
     for (;;) {
       const before = this.#ring.head
       this.#encode(now)
       if (!this.#ring.write(write)) return false
-      if (this.#ring.head === before) break
+      if (this.#ring.head === before) return true
     }
-    // Nothing but PING, PONG and RECEIPT is on its way, and none of those is receipted soon: no block waits for that.
-    if (this.#ring.tail >= this.#countableHead) this.#ring.compact()
-    return true
   }
 
   /**
@@ -496,8 +507,20 @@ export class Session implements Frames {
     this.#events.wake()
   }
 
+  /** Something waits for room in the ring. */
   #waiting(): boolean {
-    return this.#bulk.size > 0 || this.#small.size > 0 || this.#opens.size > 0
+    return (
+      this.#bulk.size > 0 ||
+      this.#small.size > 0 ||
+      this.#opens.size > 0 ||
+      this.#messages.size > 0 ||
+      this.#credits.size > 0 ||
+      this.#fins.size > 0 ||
+      this.#resets.size > 0 ||
+      this.#receiptDue ||
+      this.#pongDue ||
+      this.#pingDue
+    )
   }
 
   /** Puts a stream with bytes and credit where its turn comes. */
