@@ -10,8 +10,8 @@ import { resetOnClose, takeSocketError } from './libc.ts'
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
 
+/** Named `on…` because a splice is both a Handler and a session's Sink, which has `data` and `end` of its own. */
 export interface Handler {
-  // Named `on…` because a splice is both a Handler and a session's Sink, which has `data` and `end` of its own.
   /** The buffer is the handler's from now on. True: it kept no view of it, and net frees it (`release`). */
   onData(buf: Buffer): boolean
   /** There is room again after a write that did not take all. */

@@ -1,0 +1,244 @@
+// Bytes through a Connection: order, backpressure, deadlines, and the buffers' owners.
+import { describe, expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { deadlines } from '../../src/net/deadlines.ts'
+import { release } from '../../src/net/index.ts'
+import { temporaryFolder } from '../folder.ts'
+import { KINDS, pair, Random, seed, type Tape, turns } from './tape.ts'
+
+const folder = temporaryFolder()
+/** What other test files in this process still wait for. */
+const idle = deadlines.size
+const SEED = seed()
+
+/** Sends `total` random bytes in writes of random sizes, going on where a short write stopped; the hash of what it sent. */
+function sendRandom(tape: Tape, total: number, random: Random): Promise<string> {
+  const source = Buffer.alloc(1 << 20)
+  for (let i = 0; i < source.length; i += 4) source.writeUInt32LE(random.below(2 ** 32), i)
+  const hash = new Bun.CryptoHasher('sha1')
+  const { promise, resolve } = Promise.withResolvers<string>()
+  let left = total
+  const pump = () => {
+    while (left > 0) {
+      const at = random.below(source.length)
+      const len = Math.min(left, 1 + random.below(source.length - at))
+      const taken = tape.it.write(source, at, len)
+      hash.update(source.subarray(at, at + taken))
+      left -= taken
+      if (taken < len) return
+    }
+    tape.drained = () => {}
+    tape.it.shutdown()
+    resolve(hash.digest('hex'))
+  }
+  tape.drained = pump
+  pump()
+  return promise
+}
+
+/** Hashes what arrives, pausing now and then, and keeping none of it. */
+function receiveSlowly(tape: Tape, random: Random): () => string {
+  const hash = new Bun.CryptoHasher('sha1')
+  tape.onBytes = buf => {
+    hash.update(buf)
+    if (random.below(8) === 0) {
+      tape.it.pause()
+      setTimeout(() => tape.it.resume(), random.below(3))
+    }
+    return true
+  }
+  return () => hash.digest('hex')
+}
+
+describe.each(KINDS)('%s', kind => {
+  test('64 MiB each way at once, in order, under backpressure', async () => {
+    const total = 64 << 20
+    const { near, far } = await pair(kind, folder)
+    const nearGot = receiveSlowly(near, new Random(SEED + 1))
+    const farGot = receiveSlowly(far, new Random(SEED + 2))
+    const nearSent = sendRandom(near, total, new Random(SEED + 3))
+    const farSent = sendRandom(far, total, new Random(SEED + 4))
+    const sent = await Promise.all([nearSent, farSent])
+    await Promise.all([near.closed(), far.closed()])
+    expect([near.bytes, far.bytes]).toEqual([total, total])
+    expect([farGot(), nearGot()]).toEqual(sent)
+    expect([near.story, far.story]).toEqual(['data end close:closed', 'data end close:closed'])
+  }, 20_000)
+
+  test('a reader that pauses stops the writer, and resuming lets it go on', async () => {
+    const { near, far } = await pair(kind, folder)
+    far.it.pause()
+    let drains = 0
+    near.drained = () => drains++
+    const taken = near.fill()
+    expect(near.it.writable).toBe(false)
+    await turns(folder)
+    expect(near.it.write(Buffer.alloc(1 << 20), 0, 1 << 20)).toBeLessThan(1 << 20)
+    far.it.resume()
+    await near.until(
+      () => drains > 0,
+      'drain',
+      () => 'nothing',
+    )
+    expect(near.it.writable).toBe(true)
+    await far.got(taken)
+    near.it.abort()
+  })
+
+  test('no call for room when nothing was blocked', async () => {
+    const { near, far } = await pair(kind, folder)
+    let drains = 0
+    near.drained = () => drains++
+    near.it.pause()
+    near.it.resume()
+    near.write(10)
+    far.it.shutdown()
+    await near.saw('end')
+    await turns(folder)
+    expect(drains).toBe(0)
+    near.it.abort()
+  })
+
+  test('a chunk that the handler keeps stays whole; one that it gives back is freed', async () => {
+    const { near, far } = await pair(kind, folder)
+    const chunks: { buf: Buffer; kept: boolean }[] = []
+    far.onBytes = buf => {
+      const kept = chunks.length % 2 === 0
+      chunks.push({ buf, kept })
+      return !kept
+    }
+    // Each write is a chunk of its own: the next one waits for it.
+    for (let i = 1; i <= 6; i++) {
+      near.write(100_000)
+      await far.got(i * 100_000)
+    }
+    for (const { buf, kept } of chunks) {
+      if (kept) expect(buf.equals(Buffer.alloc(buf.length, 7)) && buf.length > 0).toBe(true)
+    }
+    const large = chunks.filter(c => !c.kept)
+    expect(large.some(c => c.buf.buffer.byteLength === 0)).toBe(true)
+    near.it.abort()
+  })
+
+  test('lingers until no byte has moved for its time', async () => {
+    const { near, far } = await pair(kind, folder)
+    const began = performance.now()
+    near.it.linger(200)
+    await near.closed()
+    const took = performance.now() - began
+    expect(near.story).toBe('close:timeout')
+    expect(took).toBeGreaterThanOrEqual(195)
+    expect(took).toBeLessThan(800)
+    await far.until(
+      () => far.story !== '',
+      'the far end',
+      () => far.story,
+    )
+    // A unix socket has no RST: the peer sees both directions end.
+    expect(far.story).toBe(kind === 'unix' ? 'end' : 'close:reset')
+    far.it.abort()
+  })
+
+  test('lingers on while bytes move, in either direction', async () => {
+    for (const sender of ['near', 'far'] as const) {
+      const both = await pair(kind, folder)
+      const beat = setInterval(() => both[sender].write(1), 40)
+      both.near.it.linger(200)
+      await Bun.sleep(700)
+      clearInterval(beat)
+      expect(both.near.story).toBe(sender === 'near' ? '' : 'data')
+      await both.near.closed()
+      expect(both.near.events.at(-1)).toBe('close:timeout')
+    }
+  })
+
+  test('a linger ends by 0, by a later one, and with its connection', async () => {
+    const { near, far } = await pair(kind, folder)
+    near.it.linger(50)
+    near.it.linger(0)
+    far.it.linger(50)
+    far.it.linger(60_000)
+    await Bun.sleep(200)
+    expect(near.story + far.story).toBe('')
+    far.it.abort()
+    near.it.mute()
+    expect(deadlines.size).toBeLessThanOrEqual(idle)
+  })
+})
+
+test('a peer that never reads does not outlive the linger of who has finished', async () => {
+  const { near, far } = await pair('tcp', folder)
+  far.it.pause()
+  near.fill()
+  near.it.shutdown()
+  near.it.linger(100)
+  await near.closed()
+  expect(near.story).toBe('close:timeout')
+  await far.closed()
+  expect(far.events.at(-1)).toBe('close:reset')
+})
+
+test('an owner that throws when its deadline comes does not stop the deadlines of others', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const thrower = {
+    due: 0,
+    expire() {
+      deadlines.clear(thrower)
+      throw new Error('on purpose')
+    },
+  }
+  const other = {
+    due: 0,
+    expire() {
+      resolve()
+      return 0
+    },
+  }
+  deadlines.set(thrower, 10)
+  deadlines.set(other, 10)
+  Bun.sleepSync(60)
+  expect(() => deadlines.sweep()).toThrow('on purpose')
+  await promise
+  expect(deadlines.size).toBeLessThanOrEqual(idle)
+})
+
+test('keepAlive arms the kernel', async () => {
+  const { near } = await pair('tcp', folder)
+  const hex = (port: number) => `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  /** The kind of timer that the kernel runs for this end: 02 is keepalive. */
+  const timer = () => {
+    const lines = readFileSync('/proc/net/tcp', 'latin1').split('\n')
+    const fields = lines.map(line => line.trim().split(/\s+/))
+    const ours = fields.find(f => f[1]?.endsWith(hex(near.it.localPort)) && f[2]?.endsWith(hex(near.it.remotePort)))
+    return ours?.[5]?.slice(0, 2)
+  }
+  expect(timer()).toBe('00')
+  near.it.keepAlive(60_000)
+  expect(timer()).toBe('02')
+  near.it.abort()
+})
+
+test('addresses of both ends', async () => {
+  const { near, far, station } = await pair('tcp', folder)
+  expect([near.it.remoteHost, near.it.remotePort]).toEqual(['127.0.0.1', station.listener.port])
+  expect([far.it.localHost, far.it.localPort]).toEqual(['127.0.0.1', station.listener.port])
+  expect([far.it.remoteHost, far.it.remotePort]).toEqual([near.it.localHost, near.it.localPort])
+  near.it.abort()
+  const unix = await pair('unix', folder)
+  for (const { it } of [unix.near, unix.far]) {
+    expect([it.remoteHost, it.remotePort, it.localHost, it.localPort]).toEqual(['', 0, '', 0])
+  }
+  unix.near.it.abort()
+})
+
+test('release frees whole chunks of 16 KiB or more, and no others', () => {
+  const whole = Buffer.from(new ArrayBuffer(16_384))
+  release(whole)
+  expect(whole.length).toBe(0)
+  const small = Buffer.from(new ArrayBuffer(16_383))
+  release(small)
+  expect(small.length).toBe(16_383)
+  const part = Buffer.from(new ArrayBuffer(40_000), 0, 39_999)
+  release(part)
+  expect(part.length).toBe(39_999)
+})

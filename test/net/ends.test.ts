@@ -1,0 +1,424 @@
+// How connections end, seen from both sides: an independent peer (Node) says what it saw on its socket. The cases are the
+// ones in which Bun's own account of an end is late, missing or wrong.
+import { describe, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { temporaryFolder } from '../folder.ts'
+import { RawHost, type RawPeer } from './raw.ts'
+import { ALPN, KINDS, type Kind, Station, type Tape, turns } from './tape.ts'
+
+const folder = temporaryFolder()
+const host = new RawHost()
+
+let marks = 0
+function mark(): string {
+  return join(folder, `mark-${marks++}`)
+}
+
+/** A raw peer connected to us; `reading` is whether it reads at all. */
+async function meet(kind: Kind, reading = true): Promise<{ us: Tape; peer: RawPeer }> {
+  const station = new Station(kind, folder)
+  const peer = host.peer()
+  const { port } = station.listener
+  if (kind === 'unix') peer.order('connect', { path: station.path, reading })
+  else if (kind === 'tcp') peer.order('connect', { host: '127.0.0.1', port, reading })
+  else peer.order('tls', { host: '127.0.0.1', port, alpn: ALPN, reading })
+  await peer.saw('open')
+  const us = await station.accepted()
+  station.listener.stop()
+  return { us, peer }
+}
+
+/**
+ * A peer that never reads, and how its socket ends. Bun, because Node tells a reset behind bytes that it has not read as
+ * an end (libuv takes a short read with a hang-up for one).
+ */
+async function meetIdle(kind: Kind): Promise<{ us: Tape; sees: Promise<string> }> {
+  const station = new Station(kind, folder)
+  const { promise: sees, resolve } = Promise.withResolvers<string>()
+  const { promise: open, resolve: opened } = Promise.withResolvers<void>()
+  const socket = {
+    open() {},
+    handshake(socket: Bun.Socket) {
+      socket.pause()
+      opened()
+    },
+    data() {},
+    end: () => resolve('end'),
+    close: (_: Bun.Socket, error?: Error) =>
+      resolve(error !== undefined && 'code' in error ? String(error.code) : 'close'),
+  }
+  const to = { hostname: '127.0.0.1', port: station.listener.port, allowHalfOpen: true, socket }
+  const secure =
+    kind === 'tls' ? { tls: { rejectUnauthorized: false, ALPNProtocols: Buffer.from('\x08warren/1') } } : {}
+  const peer = await Bun.connect({ ...to, ...secure })
+  if (kind === 'tls') await open
+  else peer.pause()
+  const us = await station.accepted()
+  station.listener.stop()
+  return { us, sees }
+}
+
+describe.each(KINDS)('%s', kind => {
+  /** A peer that closes a unix socket sends no reset of its own: its reset is what it left unread. */
+  const resets = kind !== 'unix'
+
+  test('the peer finishes first: the other direction stays open', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('send', { n: 1000 })
+    peer.order('fin')
+    await us.saw('end')
+    expect(us.story).toBe('data end')
+    expect(us.write(5000)).toBe(5000)
+    await peer.got(5000)
+    us.it.shutdown()
+    await peer.saw('end')
+    await us.closed()
+    expect(us.story).toBe('data end close:closed')
+    expect(us.bytes).toBe(1000)
+    await peer.saw('close')
+    expect(peer.events).not.toContain('error:ECONNRESET')
+  })
+
+  test('we finish first: the other direction stays open', async () => {
+    const { us, peer } = await meet(kind)
+    us.write(5000)
+    us.it.shutdown()
+    us.it.shutdown()
+    await peer.saw('end')
+    expect(peer.bytes).toBe(5000)
+    expect(us.write(10)).toBe(0)
+    peer.order('send', { n: 100_000 })
+    peer.order('fin')
+    await us.closed()
+    expect(us.story).toBe('data end close:closed')
+    expect(us.bytes).toBe(100_000)
+  })
+
+  test('all that was taken arrives before our FIN, however slow the reader', async () => {
+    const { us, peer } = await meet(kind, false)
+    const taken = us.fill()
+    us.it.shutdown()
+    await turns(folder)
+    peer.order('read')
+    await peer.saw('end')
+    expect(peer.bytes).toBe(taken)
+    peer.order('fin')
+    await us.closed()
+    expect(us.story).toBe('end close:closed')
+  })
+
+  test('pausing holds back the end behind the data', async () => {
+    const { us, peer } = await meet(kind)
+    us.it.pause()
+    us.it.pause()
+    peer.order('send', { n: 1000 })
+    peer.order('fin')
+    await peer.saw('fin')
+    await turns(folder)
+    expect(us.story).toBe('')
+    us.it.resume()
+    await us.saw('end')
+    expect(us.story).toBe('data end')
+    us.it.shutdown()
+    await us.closed()
+    expect(us.story).toBe('data end close:closed')
+  })
+
+  test('pausing holds back the end after our own shutdown as well', async () => {
+    const { us, peer } = await meet(kind)
+    us.it.pause()
+    us.it.shutdown()
+    peer.order('send', { n: 1000 })
+    peer.order('fin')
+    await peer.saw('fin')
+    await turns(folder)
+    expect(us.story).toBe('')
+    us.it.resume()
+    await us.closed()
+    expect(us.story).toBe('data end close:closed')
+  })
+
+  test('a paused connection that has seen the end still closes when we finish', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('fin')
+    await us.saw('end')
+    us.it.pause()
+    us.it.shutdown()
+    await us.closed()
+    expect(us.story).toBe('end close:closed')
+  })
+
+  if (resets) {
+    test("the peer's reset is a reset, and no end", async () => {
+      const { us, peer } = await meet(kind)
+      peer.order('send', { n: 1000 })
+      await us.got(1000)
+      peer.order('reset')
+      await us.closed()
+      expect(us.story).toBe('data close:reset')
+    })
+
+    test('a reset reaches a paused connection', async () => {
+      const { us, peer } = await meet(kind)
+      us.it.pause()
+      peer.order('reset')
+      await us.closed()
+      expect(us.story).toBe('close:reset')
+    })
+
+    test('a reset behind our own shutdown is a reset', async () => {
+      const { us, peer } = await meet(kind)
+      us.it.shutdown()
+      await peer.saw('end')
+      peer.order('reset')
+      await us.closed()
+      expect(us.story).toBe('close:reset')
+    })
+
+    test('a reset behind the end is a reset', async () => {
+      const { us, peer } = await meet(kind)
+      peer.order('fin')
+      await us.saw('end')
+      peer.order('reset')
+      await us.closed()
+      expect(us.story).toBe('end close:reset')
+    })
+
+    test('a reset behind the end that our shutdown meets first is a reset', async () => {
+      const { us, peer } = await meet(kind)
+      peer.order('fin')
+      await us.saw('end')
+      await peer.saw('fin')
+      peer.orderAndStandStill('reset', mark())
+      us.it.shutdown()
+      await us.closed()
+      expect(us.story).toBe('end close:reset')
+    })
+
+    test('a reset behind the end that our write meets first is a reset', async () => {
+      const { us, peer } = await meet(kind)
+      peer.order('fin')
+      await us.saw('end')
+      await peer.saw('fin')
+      peer.orderAndStandStill('reset', mark())
+      expect(us.write(10)).toBe(0)
+      await us.closed()
+      expect(us.story).toBe('end close:reset')
+    })
+
+    test('a reset that our shutdown meets first is a reset', async () => {
+      const { us, peer } = await meet(kind)
+      peer.orderAndStandStill('reset', mark())
+      us.it.shutdown()
+      await us.closed()
+      expect(us.story).toBe('close:reset')
+    })
+  }
+
+  test('a reset that our write meets first is a reset, with what came before it', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('send', { n: 1000 })
+    await us.got(1000)
+    peer.orderAndStandStill('reset', mark())
+    expect(us.write(10)).toBe(0)
+    expect(us.it.writable).toBe(false)
+    expect(us.write(10)).toBe(0)
+    await us.closed()
+    expect(us.story).toBe('data close:reset')
+  })
+
+  test('what arrived before a reset that our write met is still read', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('send', { n: 60_000 })
+    peer.orderAndStandStill('reset', mark())
+    expect(us.write(10)).toBe(0)
+    await us.closed()
+    expect(us.story).toBe('data close:reset')
+    expect(us.bytes).toBe(60_000)
+  })
+
+  test('a paused connection whose write meets a reset does not wait for resume', async () => {
+    const { us, peer } = await meet(kind)
+    us.it.pause()
+    peer.orderAndStandStill('reset', mark())
+    expect(us.write(10)).toBe(0)
+    expect(us.story).toBe('')
+    await us.closed()
+    expect(us.events.at(-1)).toBe('close:reset')
+    expect(us.events).not.toContain('end')
+  })
+
+  test('pausing after a write has met a reset does not hold back the reset', async () => {
+    const { us, peer } = await meet(kind)
+    peer.orderAndStandStill('reset', mark())
+    expect(us.write(10)).toBe(0)
+    us.it.pause()
+    await us.closed()
+    expect(us.story).toBe('close:reset')
+  })
+
+  test('a peer that closes with our bytes unread resets us', async () => {
+    const { us, peer } = await meet(kind, false)
+    us.fill()
+    peer.order('destroy')
+    await us.closed()
+    expect(us.story).toBe('close:reset')
+  })
+
+  test('a peer that closes with our bytes unread resets us behind our shutdown', async () => {
+    const { us, peer } = await meet(kind, false)
+    us.fill()
+    us.it.shutdown()
+    peer.order('destroy')
+    await us.closed()
+    expect(us.story).toBe('close:reset')
+  })
+
+  test('a peer that closes is half gone: finishing closes', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('send', { n: 1000 })
+    peer.order('fin')
+    await peer.saw('fin')
+    peer.order('destroy')
+    await us.saw('end')
+    await peer.saw('destroyed')
+    await turns(folder)
+    expect(us.story).toBe('data end')
+    us.it.shutdown()
+    // Never before the call returns.
+    expect(us.story).toBe('data end')
+    await us.closed()
+    // Over TLS our close_notify meets a socket that is gone.
+    if (kind !== 'tls') expect(us.story).toBe('data end close:closed')
+  })
+
+  test('a peer that closes is half gone: writing on meets a reset', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('fin')
+    await us.saw('end')
+    peer.order('destroy')
+    await peer.saw('destroyed')
+    await turns(folder)
+    expect(us.story).toBe('end')
+    us.write(10)
+    await us.closed()
+    expect(us.story).toBe('end close:reset')
+  })
+
+  test('abort tells the handler before it returns, and only once', async () => {
+    const { us } = await meet(kind)
+    us.it.abort()
+    expect(us.story).toBe('close:reset')
+    us.it.abort()
+    us.it.shutdown()
+    us.it.pause()
+    us.it.resume()
+    us.it.linger(10)
+    us.it.keepAlive(1000)
+    us.it.mute()
+    expect(us.write(1)).toBe(0)
+    await turns(folder)
+    expect(us.story).toBe('close:reset')
+  })
+
+  test('the peer sees an abort as a reset', async () => {
+    const { us, peer } = await meet(kind)
+    if (kind === 'unix') {
+      // A unix socket resets only over bytes that were left unread.
+      us.it.pause()
+      peer.order('send', { n: 1000 })
+      await turns(folder)
+      await turns(folder)
+    }
+    us.it.abort()
+    await peer.saw('error:ECONNRESET')
+    expect(peer.events).not.toContain('end')
+  })
+
+  if (resets) {
+    test('the peer sees an abort as a reset with bytes under way', async () => {
+      const { us, sees } = await meetIdle(kind)
+      us.fill()
+      us.it.abort()
+      expect(await sees).toBe('ECONNRESET')
+    })
+
+    test('the peer sees an abort behind our shutdown as a reset', async () => {
+      const { us, sees } = await meetIdle(kind)
+      us.fill()
+      us.it.shutdown()
+      us.it.abort()
+      expect(us.story).toBe('close:reset')
+      expect(await sees).toBe('ECONNRESET')
+    })
+
+    test('the peer sees an abort behind its own end as a reset', async () => {
+      const { us, peer } = await meet(kind)
+      peer.order('fin')
+      await us.saw('end')
+      us.it.abort()
+      expect(us.story).toBe('end close:reset')
+      await peer.saw('error:ECONNRESET')
+      expect(peer.events).not.toContain('end')
+    })
+  }
+
+  test('mute: not a call more, and the peer is cut off', async () => {
+    const { us, peer } = await meet(kind)
+    peer.order('send', { n: 10 })
+    await us.got(10)
+    us.it.mute()
+    us.it.mute()
+    peer.order('send', { n: 10 })
+    await peer.saw('close')
+    us.it.abort()
+    expect(us.story).toBe('data')
+    expect(us.write(1)).toBe(0)
+  })
+
+  test('a handler may abort from each of its calls', async () => {
+    for (const event of ['data', 'end'] as const) {
+      const { us, peer } = await meet(kind)
+      if (event === 'data') {
+        us.onBytes = () => {
+          us.it.abort()
+          return true
+        }
+      } else us.onEnd = () => us.it.abort()
+      peer.order('send', { n: 10 })
+      peer.order('fin')
+      await us.closed()
+      await turns(folder)
+      expect(us.story).toBe('data close:reset')
+    }
+  })
+
+  test('a handler may be swapped', async () => {
+    const { us, peer } = await meet(kind)
+    const { us: other } = await meet(kind)
+    peer.order('send', { n: 10 })
+    await us.got(10)
+    us.it.handler = other
+    peer.order('send', { n: 10 })
+    await other.got(10)
+    peer.order('fin')
+    await other.saw('end')
+    expect(us.story).toBe('data')
+  })
+})
+
+test('TLS that fails behind our own shutdown is no clean end', async () => {
+  const { us, peer } = await meet('tls')
+  us.it.shutdown()
+  await peer.saw('end')
+  peer.order('garbage')
+  await us.closed()
+  expect(us.story).toBe('close:reset')
+})
+
+test('TLS that fails is a reset', async () => {
+  const { us, peer } = await meet('tls')
+  peer.order('garbage')
+  await us.closed()
+  expect(us.story).toBe('close:reset')
+})
