@@ -63,6 +63,8 @@ const STARTING_PINGS = 3
 const UNRECEIPTED_PING_MS = 1000
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
+/** A second tick that is late by this part of the limit does not count. */
+const LATE = 10
 /** Streams that wait for room to be announced; one more is refused. */
 const OPENS_WAITING = 1024
 
@@ -218,11 +220,12 @@ export class Session implements Frames {
    */
   tick(now: number): number {
     if (this.#over !== null) return Number.POSITIVE_INFINITY
-    if (now > this.#promised) this.#heardAt = Math.min(now, this.#heardAt + (now - this.#promised))
-    this.#promised = Number.POSITIVE_INFINITY
+    const late = now - this.#promised
+    if (late > 0) this.#heardAt = Math.min(now, this.#heardAt + late)
     if (now - this.#heardAt >= this.#deadAfter) {
-      // One more poll: what arrived meanwhile lies in the socket, unread.
-      if (this.#suspect) {
+      // One more poll: what arrived meanwhile lies in the socket, unread. Timers run before that poll when the loop was
+      // held up, so a second tick that is itself late proves nothing.
+      if (this.#suspect && late < this.#deadAfter / LATE) {
         this.#end({ by: 'silence', code: SESSION_CODE.DEAD, text: `silent for ${this.#deadAfter} ms` })
         return Number.POSITIVE_INFINITY
       }
@@ -230,6 +233,7 @@ export class Session implements Frames {
       this.#promised = now + 1
       return this.#promised
     }
+    this.#suspect = false
     if (now >= this.#receiptAt) {
       this.#receiptDue = true
       this.#wake()
@@ -246,10 +250,11 @@ export class Session implements Frames {
   /** When tick() is due, in the clock of `now`. */
   deadline(): number {
     if (this.#over !== null) return Number.POSITIVE_INFINITY
+    // While the peer is suspected, the poll between two ticks is what is waited for.
+    if (this.#suspect) return this.#promised
     const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
-    const next = Math.min(this.#heardAt + this.#deadAfter, receipt, this.#nextPing())
-    if (next < this.#promised) this.#promised = next
-    return next
+    this.#promised = Math.min(this.#heardAt + this.#deadAfter, receipt, this.#nextPing())
+    return this.#promised
   }
 
   /** The connection is gone: every stream that had not ended is reset. */
