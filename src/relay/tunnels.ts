@@ -81,7 +81,7 @@ export class Tunnels {
   readonly #byPort = new Map<number, Tunnel>()
   readonly #byOwner = new Map<string, Tunnel>()
   #turnedAway = 0
-  #turnedAwaySince = 0
+  #turnedAwaySince = Number.NEGATIVE_INFINITY
   #closed = false
 
   constructor(options: TunnelOptions, pool: Pool, emit: Emit, log: Log) {

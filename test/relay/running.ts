@@ -59,7 +59,7 @@ export class RawClient {
     this.relayKeyHash = createHash('sha256')
       .update(key.export({ type: 'spki', format: 'der' }))
       .digest()
-    socket.on('data', chunk => this.received.push(chunk))
+    socket.on('data', (chunk: Buffer) => this.received.push(chunk))
     this.#ended = new Promise(resolve => {
       socket.on('error', () => resolve('reset'))
       socket.on('close', bad => resolve(bad ? 'reset' : 'fin'))
@@ -68,13 +68,8 @@ export class RawClient {
 
   static connect(port: number, localAddress = '127.0.0.1'): Promise<RawClient> {
     return new Promise((resolve, reject) => {
-      const socket = tls.connect({
-        host: '127.0.0.1',
-        port,
-        localAddress,
-        ALPNProtocols: ['warren/1'],
-        rejectUnauthorized: false,
-      })
+      const options = { host: '127.0.0.1', port, localAddress, ALPNProtocols: ['warren/1'], rejectUnauthorized: false }
+      const socket = tls.connect(options)
       socket.once('error', reject)
       socket.once('secureConnect', () => {
         socket.off('error', reject)
@@ -118,7 +113,7 @@ export class RawClient {
     const body = this.body(key, change)
     const first = new FirstFrame(65_536)
     return new Promise((resolve, reject) => {
-      this.socket.on('data', chunk => {
+      this.socket.on('data', (chunk: Buffer) => {
         const frame = first.push(chunk)
         if (frame !== null) resolve(frame.body)
       })

@@ -1,0 +1,111 @@
+// Near its limit of file descriptors a relay keeps what sessions need, and says so once a second.
+import { afterAll, expect, test } from 'bun:test'
+import net from 'node:net'
+import { join } from 'node:path'
+import { temporaryFolder } from '../folder.ts'
+
+const LIMIT = 400
+
+/** The lines of a stream, as they come. */
+class Lines {
+  readonly seen: string[] = []
+  #more = Promise.withResolvers<void>()
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    void this.#follow(stream)
+  }
+
+  /** The first group of the first match, in a line that is there or is to come. */
+  async find(what: RegExp): Promise<string> {
+    for (let i = 0; ; i++) {
+      while (i === this.seen.length) await this.#more.promise
+      const found = what.exec(this.seen[i]!)
+      if (found !== null) return found[1] ?? ''
+    }
+  }
+
+  async #follow(stream: ReadableStream<Uint8Array>): Promise<void> {
+    let rest = ''
+    for await (const chunk of stream) {
+      const parts = (rest + Buffer.from(chunk).toString()).split('\n')
+      rest = parts.pop() ?? ''
+      this.seen.push(...parts)
+      this.#more.resolve()
+      this.#more = Promise.withResolvers()
+    }
+  }
+}
+
+/** The relay or an agent, under a limit of descriptors that it cannot raise. */
+function run(limit: number, ...args: string[]) {
+  const command = `ulimit -n ${limit} && exec "$0" src/cli.ts "$@"`
+  const child = Bun.spawn(['sh', '-c', command, process.execPath, ...args], { stdout: 'pipe', stderr: 'pipe' })
+  afterAll(() => child.kill('SIGKILL'))
+  return { events: new Lines(child.stdout), log: new Lines(child.stderr) }
+}
+
+test.skipIf(process.platform === 'win32')(
+  'a relay near its limit resets visitors, keeps its sessions, and recovers',
+  async () => {
+    const server = net.createServer(socket => {
+      socket.on('error', () => {})
+      socket.pipe(socket)
+    })
+    server.listen(0, '127.0.0.1')
+    afterAll(() => void server.close())
+    const service = (server.address() as net.AddressInfo).port
+    const folder = temporaryFolder()
+    const relay = run(
+      LIMIT,
+      'relay',
+      '--listen',
+      '127.0.0.1:0',
+      '--bind',
+      '127.0.0.1',
+      '--state',
+      join(folder, 'r'),
+      '--json',
+    )
+    const invite = await relay.events.find(/"invite":"([^"]+)"/)
+    const agentArgs = ['tcp', `127.0.0.1:${service}`, '--state', join(folder, 'a'), '--json']
+    const agent = run(4096, ...agentArgs, '--relay', invite)
+    const port = Number(await agent.events.find(/"address":"[^"]*:(\d+)"/))
+
+    // More visitors than the relay has descriptors: each ends in an echo or in a reset, none in silence.
+    const sockets: net.Socket[] = []
+    const outcomes = await Promise.all(
+      Array.from({ length: LIMIT + 100 }, () => {
+        const socket = net.connect(port, '127.0.0.1')
+        sockets.push(socket)
+        return new Promise<'echo' | 'reset'>(resolve => {
+          socket.on('connect', () => socket.write('x'))
+          socket.on('data', () => resolve('echo'))
+          socket.on('error', () => resolve('reset'))
+        })
+      }),
+    )
+    const echoes = outcomes.filter(o => o === 'echo').length
+    expect(echoes).toBeGreaterThan(100)
+    expect(echoes).toBeLessThan(LIMIT - 100)
+    await relay.log.find(/(visitors reset)/)
+    expect(relay.log.seen.filter(line => line.includes('visitors reset')).length).toBeLessThanOrEqual(2)
+
+    // There is room for an agent all the same.
+    const second = run(4096, ...agentArgs, '--name', 'second')
+    await second.events.find(/"state":"(connected)"/)
+
+    for (const socket of sockets) socket.destroy()
+    for (;;) {
+      const back = await new Promise<boolean>(resolve => {
+        const socket = net.connect(port, '127.0.0.1', () => socket.write('x'))
+        socket.on('data', () => {
+          socket.destroy()
+          resolve(true)
+        })
+        socket.on('error', () => resolve(false))
+      })
+      if (back) break
+    }
+  },
+  30_000,
+)
