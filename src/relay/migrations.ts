@@ -53,7 +53,8 @@ export function migrate(db: Database, path: string, steps: readonly string[] = M
   if (found > steps.length) {
     throw new WarrenError('W-STATE-NEWER', `${path} has schema ${found}; this warren knows ${steps.length}`)
   }
-  if (found > 0 && found < steps.length) backUp(db, path, found)
+  if (found === steps.length) return
+  if (found > 0) backUp(db, path, found)
   db.transaction(() => {
     // Read again: another command may have done it between the first look and this transaction.
     for (let step = version(db); step < steps.length; step++) db.run(steps[step] ?? '')

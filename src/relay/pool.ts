@@ -74,7 +74,7 @@ export class Pool {
   #clock = 0
   #clockOnDisk = 0
   /** The wall clock when last looked at. */
-  #wall = 0
+  #wall = Number.POSITIVE_INFINITY
   /** How much later than `#clock` it may be: after a restart with a wall clock that is behind. */
   #doubt = 0
   #epoch = 0

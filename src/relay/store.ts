@@ -1,7 +1,7 @@
 // What a relay must not forget, in <state>/relay.db: who is allowed, which invites are left, who holds which port. What
 // was promised to an agent is on disk before it is promised. The folder belongs to one relay at a time, by a lock that
 // the system drops with the process, however it ends.
-import { Database, SQLiteError, type Statement } from 'bun:sqlite'
+import { Database, SQLiteError, type SQLQueryBindings, type Statement } from 'bun:sqlite'
 import { chmodSync, existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { asWarrenError, WarrenError } from '../errors.ts'
@@ -44,7 +44,7 @@ export type PoolState = { readonly clock: number; readonly epoch: number; readon
 export type Use = 'relay' | 'command'
 
 /** How long to wait for the folder's lock: for commands, which hold it for milliseconds. */
-const LOCK_WAIT_MS = 1_000
+const LOCK_WAIT_MS = 500
 /** How long a command waits for another one's transaction. */
 const BUSY_MS = 5_000
 /** Spent and expired invites are remembered so long, so that their late users are told why. */
@@ -211,7 +211,7 @@ export class Store {
   pool(): PoolState {
     return this.#read(() => {
       const counters = this.#sql.pool.get()
-      if (counters === null) throw new WarrenError('W-STATE', `${this.path} is damaged: the pool's row is missing`)
+      if (counters === null) throw damaged(this.path, "the pool's row is missing")
       return { ...counters, leases: this.#sql.leases.all().map(lease) }
     })
   }
@@ -309,6 +309,8 @@ export class Store {
 
 /** lock.db holds nothing but SQLite's lock on it, which the system drops when the process ends, by kill -9 as well. */
 class FolderLock {
+  /** A lock that nobody refers to any more would be collected, closed and so dropped while its relay runs on. */
+  static readonly #held = new Set<FolderLock>()
   readonly #db: Database
 
   constructor(folder: string, use: Use) {
@@ -325,6 +327,7 @@ class FolderLock {
         one(db, 'SELECT count(*) FROM sqlite_schema')
       }
       this.#db = db
+      FolderLock.#held.add(this)
     } catch (thrown) {
       db?.close()
       if (thrown instanceof SQLiteError && thrown.code?.startsWith('SQLITE_BUSY')) {
@@ -335,6 +338,7 @@ class FolderLock {
   }
 
   release(): void {
+    FolderLock.#held.delete(this)
     this.#db.run('ROLLBACK')
     this.#db.close()
   }
@@ -374,9 +378,10 @@ function openDatabase(path: string): Database {
     if (one(db, 'PRAGMA journal_mode = WAL') !== 'wal') {
       throw new WarrenError('W-STATE', `the file system of ${path} cannot keep a write-ahead log`)
     }
-    migrate(db, path)
     const found = one(db, 'PRAGMA quick_check(1)')
     if (found !== 'ok') throw damaged(path, String(found))
+    migrate(db, path)
+    if (one(db, 'SELECT count(*) FROM pool') !== 1) throw damaged(path, "the pool's row is missing")
     return db
   } catch (thrown) {
     db.close()
@@ -395,40 +400,50 @@ function one(db: Database, sql: string): unknown {
 }
 
 function prepare(db: Database) {
-  return {
-    key: db.prepare<StoredKey, [Uint8Array]>('SELECT * FROM keys WHERE key = ?'),
-    keys: db.prepare<StoredKey, []>('SELECT * FROM keys ORDER BY name'),
-    named: db.prepare<StoredKey, [string]>('SELECT * FROM keys WHERE name = ?'),
-    allow: db.prepare<null, [Uint8Array, string, Role, number]>(
-      `INSERT INTO keys (key, name, role, added_at) VALUES (?, ?, ?, ?)
+  const made: { finalize(): void }[] = []
+  function sql<Row, Values extends SQLQueryBindings[]>(text: string) {
+    const statement = db.prepare<Row, Values>(text)
+    made.push(statement)
+    return statement
+  }
+  try {
+    return {
+      key: sql<StoredKey, [Uint8Array]>('SELECT * FROM keys WHERE key = ?'),
+      keys: sql<StoredKey, []>('SELECT * FROM keys ORDER BY name'),
+      named: sql<StoredKey, [string]>('SELECT * FROM keys WHERE name = ?'),
+      allow: sql<null, [Uint8Array, string, Role, number]>(
+        `INSERT INTO keys (key, name, role, added_at) VALUES (?, ?, ?, ?)
        ON CONFLICT (key) DO UPDATE SET name = excluded.name, role = excluded.role, revoked_at = NULL`,
-    ),
-    enrol: db.prepare<null, [Uint8Array, string, Role, number]>(
-      'INSERT INTO keys (key, name, role, added_at) VALUES (?, ?, ?, ?)',
-    ),
-    revoke: db.prepare<null, [number, Uint8Array]>(
-      'UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key = ?',
-    ),
-    rename: db.prepare<null, [string, Uint8Array]>('UPDATE keys SET name = ? WHERE key = ?'),
-    seen: db.prepare<null, [number, Uint8Array]>('UPDATE keys SET seen_at = ? WHERE key = ?'),
-    invite: db.prepare<null, [Uint8Array, Role, number, number, number]>(
-      'INSERT INTO invites (token_hash, role, uses_left, made_at, expires_at) VALUES (?, ?, ?, ?, ?)',
-    ),
-    findInvite: db.prepare<StoredInvite, [Uint8Array]>('SELECT * FROM invites WHERE token_hash = ?'),
-    burn: db.prepare<null, [Uint8Array]>(
-      'UPDATE invites SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0',
-    ),
-    forgetInvites: db.prepare<null, [number]>('DELETE FROM invites WHERE expires_at < ?'),
-    pool: db.prepare<{ clock: number; epoch: number }, []>('SELECT clock, epoch FROM pool'),
-    setPool: db.prepare<null, [number, number]>('UPDATE pool SET clock = ?, epoch = ?'),
-    leases: db.prepare<StoredLease, []>('SELECT * FROM leases ORDER BY held_at, epoch'),
-    setLease: db.prepare<null, [number, Uint8Array, string, number, number, number, number]>(
-      `INSERT INTO leases (port, key, service, live, epoch, since, held_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+      ),
+      enrol: sql<null, [Uint8Array, string, Role, number]>(
+        'INSERT INTO keys (key, name, role, added_at) VALUES (?, ?, ?, ?)',
+      ),
+      revoke: sql<null, [number, Uint8Array]>('UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key = ?'),
+      rename: sql<null, [string, Uint8Array]>('UPDATE keys SET name = ? WHERE key = ?'),
+      seen: sql<null, [number, Uint8Array]>('UPDATE keys SET seen_at = ? WHERE key = ?'),
+      invite: sql<null, [Uint8Array, Role, number, number, number]>(
+        'INSERT INTO invites (token_hash, role, uses_left, made_at, expires_at) VALUES (?, ?, ?, ?, ?)',
+      ),
+      findInvite: sql<StoredInvite, [Uint8Array]>('SELECT * FROM invites WHERE token_hash = ?'),
+      burn: sql<null, [Uint8Array]>(
+        'UPDATE invites SET uses_left = uses_left - 1 WHERE token_hash = ? AND uses_left > 0',
+      ),
+      forgetInvites: sql<null, [number]>('DELETE FROM invites WHERE expires_at < ?'),
+      pool: sql<{ clock: number; epoch: number }, []>('SELECT clock, epoch FROM pool'),
+      setPool: sql<null, [number, number]>('UPDATE pool SET clock = ?, epoch = ?'),
+      leases: sql<StoredLease, []>('SELECT * FROM leases ORDER BY held_at, epoch'),
+      setLease: sql<null, [number, Uint8Array, string, number, number, number, number]>(
+        `INSERT INTO leases (port, key, service, live, epoch, since, held_at) VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (port) DO UPDATE SET key = excluded.key, service = excluded.service, live = excluded.live,
          epoch = excluded.epoch, since = excluded.since, held_at = excluded.held_at`,
-    ),
-    dropLease: db.prepare<null, [number]>('DELETE FROM leases WHERE port = ?'),
-  } satisfies Record<string, Statement<unknown, never[]>>
+      ),
+      dropLease: sql<null, [number]>('DELETE FROM leases WHERE port = ?'),
+    }
+  } catch (thrown) {
+    // One that is left over would keep the file open, and its log from being closed.
+    for (const statement of made) statement.finalize()
+    throw thrown
+  }
 }
 
 function keyRow(row: StoredKey): KeyRow {
