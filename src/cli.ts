@@ -1,4 +1,7 @@
 // The command line: finds the command, runs it, and turns whatever ends it into one line, what to do, and a status.
+//
+// reflect-metadata first: in a bundle Bun runs @peculiar/x509, which needs it, before the import that stands beside it.
+import 'reflect-metadata'
 import { runCommand } from 'citty'
 import { dispatch, type Group, group } from './commands/command.ts'
 import { completionFor } from './commands/completion.ts'
@@ -55,8 +58,14 @@ function report(thrown: unknown): number {
   return error.entry.exit || EXIT.failed
 }
 
-// What nobody caught ends the process: by now its state is unknown.
-process.on('uncaughtException', thrown => void exit(report(thrown)))
-process.on('unhandledRejection', thrown => void exit(report(thrown)))
+// What nobody caught ends the process: by now its state is unknown. Once: if reporting it throws again, nothing can.
+let ending = false
+function end(thrown: unknown): void {
+  if (ending) return
+  ending = true
+  void exit(report(thrown))
+}
+process.on('uncaughtException', end)
+process.on('unhandledRejection', end)
 
 await exit(await main(process.argv.slice(2)).catch(report))

@@ -34,7 +34,9 @@ export class Output {
     }
     this.#waiting += text.length
     this.#try(() => {
-      this.#sink.write(text)
+      const written = this.#sink.write(text)
+      // A terminal that is gone rejects this one, too (EIO), and nobody else would take it.
+      if (written instanceof Promise) written.catch(this.#close)
       if (this.#flushing === null) this.#push()
     })
   }
@@ -63,9 +65,13 @@ export class Output {
       },
       () => {
         this.#flushing = null
-        this.#closed = true
+        this.#close()
       },
     )
+  }
+
+  readonly #close = (): void => {
+    this.#closed = true
   }
 
   /** The sink throws EPIPE where it stands when the reader is gone. */
@@ -73,7 +79,7 @@ export class Output {
     try {
       act()
     } catch {
-      this.#closed = true
+      this.#close()
     }
   }
 }
