@@ -12,7 +12,7 @@ export type MemoryLimits = {
   growth: number
   /** The same for one session. */
   sessionGrowth: number
-  /** Bytes really buffered, over which new streams are BUSY and the longest stalled are reset. */
+  /** Bytes really buffered, over which the longest stalled streams are reset. */
   buffered: number
   /** Spare ring blocks kept for the next session, in blocks. */
   spareBlocks: number
@@ -47,8 +47,9 @@ export class Memory {
     if (this.#spare.length < this.limits.spareBlocks) this.#spare.push(block)
   }
 
+  /** New streams are BUSY from seven eighths of the limit on, before old ones have to be reset for them. */
   get full(): boolean {
-    return this.buffered > this.limits.buffered
+    return this.buffered > (this.limits.buffered * 7) / 8
   }
 
   /** `owner` holds `bytes` more, and has just stalled or made progress. */
@@ -56,7 +57,7 @@ export class Memory {
     this.buffered += bytes
     this.#stalled.delete(owner)
     this.#stalled.add(owner)
-    while (this.full) {
+    while (this.buffered > this.limits.buffered) {
       const oldest = this.#stalled.values().next().value
       if (oldest === undefined) return
       this.#stalled.delete(oldest)

@@ -316,9 +316,9 @@ export class Session implements Frames {
       stream.pending = buf
       stream.pendingAt = at
     } else {
-      stream.more ??= []
       stream.more.push(buf)
     }
+    stream.backlog += buf.length - at
     this.memory.hold(stream, buf.length - at)
     this.#list(stream)
     return false
@@ -680,17 +680,17 @@ export class Session implements Frames {
       const n = Math.min(left, buf.length - stream.pendingAt, LIMIT.payload)
       this.#putData(stream, buf, stream.pendingAt, n)
       stream.pendingAt += n
+      stream.backlog -= n
       left -= n
-      if (stream.pendingAt === buf.length) {
-        stream.pending = stream.more?.shift() ?? null
-        if (stream.more?.length === 0) stream.more = null
+      const done = stream.pendingAt === buf.length
+      if (done) {
+        stream.pending = stream.more.shift() ?? null
         stream.pendingAt = 0
-        this.memory.drop(stream, n, stream.backlog + stream.queued)
-        if (stream.pending === null && stream.finishing) this.#fins.push(stream)
-        stream.sink.free(buf)
-      } else {
-        this.memory.drop(stream, n, stream.backlog + stream.queued)
       }
+      this.memory.drop(stream, n, stream.backlog + stream.queued)
+      if (!done) continue
+      if (stream.pending === null && stream.finishing) this.#fins.push(stream)
+      stream.sink.free(buf)
     }
   }
 

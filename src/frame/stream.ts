@@ -17,7 +17,12 @@ export interface Sink {
   reset(code: ResetCode): void
 }
 
-type Chunk = { readonly buf: Buffer; at: number; readonly end: number }
+type Chunk = { readonly buf: Buffer; at: number; end: number }
+
+/** A piece of fewer bytes is copied, whatever it is part of. */
+const VIEW_MIN = 2048
+/** Copies that follow each other share a buffer of at most so many bytes. */
+const COPY_MAX = 16_384
 
 /** Which of the session's lists of senders a stream stands in. */
 export enum Listed {
@@ -35,7 +40,9 @@ export class Stream implements Stalled {
   // Sending. `pending` is the chunk being sent, from `pendingAt` on; `more` what came although the source was paused.
   pending: Buffer | null = null
   pendingAt = 0
-  more: Buffer[] | null = null
+  readonly more = new Queue<Buffer>()
+  /** Bytes offered and not yet encoded. */
+  backlog = 0
   /** Bytes of DATA that the peer takes. */
   sendCredit: number
   /** False until DATA_INIT is encoded: nothing of this stream may go out before it. */
@@ -56,6 +63,8 @@ export class Stream implements Stalled {
   finReceived = false
   readonly #session: Session
   readonly #queue = new Queue<Chunk>()
+  /** The last chunk of the queue while it is a copy, with room perhaps. */
+  #tail: Chunk | null = null
   #queued = 0
   #ended = false
   /** Reset or aborted: the sink hears no more. */
@@ -72,14 +81,6 @@ export class Stream implements Stalled {
     this.window = TUNING.firstCredit
   }
 
-  /** Bytes offered and not yet encoded. */
-  get backlog(): number {
-    if (this.pending === null) return 0
-    let bytes = this.pending.length - this.pendingAt
-    if (this.more !== null) for (const buf of this.more) bytes += buf.length
-    return bytes
-  }
-
   /** Bytes received and not yet taken by the sink. */
   get queued(): number {
     return this.#queued
@@ -90,7 +91,7 @@ export class Stream implements Stalled {
    * False: pause the source; `sink.free` says when it is done.
    */
   offer(buf: Buffer): boolean {
-    if (this.gone || this.finishing) return true
+    if (this.gone || this.finishing || buf.length === 0) return true
     return this.#session.offer(this, buf)
   }
 
@@ -136,21 +137,48 @@ export class Stream implements Stalled {
 
   /** A piece of DATA. True when a view of `buf` was kept. */
   deliver(buf: Buffer, at: number, len: number): boolean {
+    let taken = 0
     if (this.#queued === 0) {
-      const taken = this.sink.data(buf, at, len)
-      if (taken > 0) this.#session.consumed(this, taken)
-      if (taken === len) return false
-      at += taken
-      len -= taken
+      taken = this.sink.data(buf, at, len)
+      if (taken === len) {
+        this.#session.consumed(this, taken)
+        return false
+      }
     }
     if (this.gone) return false
-    // A short view would pin its whole chunk, so it is copied.
-    const keep = len * 2 >= buf.length
-    const chunk = keep ? { buf, at, end: at + len } : { buf: Buffer.from(buf.subarray(at, at + len)), at: 0, end: len }
-    this.#queue.push(chunk)
-    this.#queued += len
-    this.#session.memory.hold(this, len)
-    return keep && !this.gone
+    const kept = this.#enqueue(buf, at + taken, len - taken)
+    this.#queued += len - taken
+    this.#session.memory.hold(this, len - taken)
+    // After the rest is queued: a window grows only for a sink that keeps up.
+    if (taken > 0) this.#session.consumed(this, taken)
+    return kept && !this.gone
+  }
+
+  /**
+   * A view is kept when it is large and most of its chunk, so that it pins little else. Everything smaller is copied,
+   * and copies share buffers: thousands of tiny pieces, each with a buffer of its own, would take many times their bytes.
+   */
+  #enqueue(buf: Buffer, at: number, len: number): boolean {
+    if (len >= VIEW_MIN && len * 2 >= buf.length) {
+      this.#queue.push({ buf, at, end: at + len })
+      this.#tail = null
+      return true
+    }
+    let tail = this.#tail
+    if (tail !== null && tail.end < tail.buf.length) {
+      const n = buf.copy(tail.buf, tail.end, at, Math.min(at + len, at + tail.buf.length - tail.end))
+      tail.end += n
+      at += n
+      len -= n
+    }
+    if (len > 0) {
+      const size = Math.max(len, Math.min(COPY_MAX, this.#queued))
+      tail = { buf: Buffer.allocUnsafeSlow(size), at: 0, end: len }
+      buf.copy(tail.buf, 0, at, at + len)
+      this.#queue.push(tail)
+      this.#tail = tail
+    }
+    return false
   }
 
   fin(): void {
@@ -163,17 +191,22 @@ export class Stream implements Stalled {
     const held = this.#queued + this.backlog
     this.#discarded = true
     this.#queue.clear()
+    this.#tail = null
     this.#queued = 0
     this.pending = null
-    this.more = null
+    this.more.clear()
+    this.backlog = 0
     if (held > 0) this.#session.memory.drop(this, held, 0)
   }
 
   #taken(chunk: Chunk, taken: number): void {
     chunk.at += taken
-    if (chunk.at === chunk.end) this.#queue.shift()
+    if (chunk.at === chunk.end) {
+      this.#queue.shift()
+      if (chunk === this.#tail) this.#tail = null
+    }
     this.#queued -= taken
-    this.#session.memory.drop(this, taken, this.#queued)
+    this.#session.memory.drop(this, taken, this.#queued + this.backlog)
     this.#session.consumed(this, taken)
   }
 
