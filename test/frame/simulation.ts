@@ -576,8 +576,8 @@ class World {
       for (const end of side.ends) {
         const { key, other } = end
         if (!end.closed) throw new Error(`stream ${key}: neither ended nor reset`)
-        // The other side may never have met it: aborted before it was announced.
-        if (other!.stream === null && !end.aborted && !ended) throw new Error(`stream ${key}: never accepted`)
+        // The other side may never have met it: aborted before it was announced, or refused as BUSY.
+        if (other!.stream === null && !end.silent && !ended) throw new Error(`stream ${key}: never accepted`)
         if (end.resetBy !== null && !ended && side.memory.limits === MEMORY_LIMITS) {
           if (!other!.aborted || other!.abortedLate) throw new Error(`stream ${key}: reset by nobody`)
         }
