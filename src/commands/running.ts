@@ -1,14 +1,19 @@
 // A relay or an agent from its start to its end: signals drain it, a second one stops it at once, and however it ends the
 // terminal is left as it was.
 import type { WarrenError } from '../errors.ts'
-import { openView, type View, type ViewOptions } from '../screen/index.ts'
+import { type Measure, openView, type View, type ViewOptions } from '../screen/index.ts'
 import { findTerminal, stderr, stdout } from './streams.ts'
 import { version } from './version.ts'
+
+/** What a second signal leaves for the end. */
+const STOP_MS = 500
 
 export interface Running {
   /** No new streams; resolves when the open ones are done or their time is over. */
   drain(): Promise<void>
   stop(): void
+  /** Bytes by tunnel while streams are open; without it they are known when a stream closes. */
+  traffic?(): Measure
   /** Resolves once it is over: null or nothing when it was asked to end. */
   readonly closed: Promise<WarrenError | null | undefined | undefined>
 }
@@ -20,28 +25,32 @@ export async function stay<T extends Running>(
   onStarted: (running: T, view: View) => void = () => {},
 ): Promise<void> {
   const view = openView({ ...options, version }, stdout, stderr, findTerminal())
-  const interrupted = Promise.withResolvers<null>()
+  const givenUp = Promise.withResolvers<null>()
   let running: T | null = null
-  let signals = 0
+  let draining: Promise<void> | null = null
 
   const onSignal = (): void => {
-    signals++
-    if (running === null) interrupted.resolve(null)
-    else if (signals === 1) void running.drain().then(() => interrupted.resolve(null), interrupted.reject)
-    else {
+    if (running === null) givenUp.resolve(null)
+    else if (draining === null) {
+      draining = running.drain()
+      draining.catch(givenUp.reject)
+    } else {
       running.stop()
-      interrupted.resolve(null)
+      setTimeout(givenUp.resolve, STOP_MS, null)
     }
   }
   const names = handledSignals()
   for (const name of names) process.on(name, onSignal)
 
   try {
-    const started = await Promise.race([start(view), interrupted.promise])
+    const started = await Promise.race([start(view), givenUp.promise])
     if (started === null) return
     running = started
+    if (started.traffic !== undefined) view.watch(() => started.traffic?.() ?? new Map())
     onStarted(running, view)
-    const error = await Promise.race([running.closed, interrupted.promise])
+    const error = await Promise.race([running.closed, givenUp.promise])
+    // What is closed may still have a farewell on its way to the other side.
+    await Promise.race([draining, givenUp.promise])
     if (error != null) throw error
   } finally {
     for (const name of names) process.off(name, onSignal)

@@ -1,10 +1,10 @@
 // The process's own standard streams, one Output each for all that is printed.
-import { Output, Terminal } from '../screen/index.ts'
+import { Output, openSink, Terminal } from '../screen/index.ts'
 import { formatLine } from '../telemetry/log.ts'
 
-export const stderr: Output = new Output(Bun.stderr.writer())
+export const stderr: Output = new Output(openSink(2))
 
-export const stdout: Output = new Output(Bun.stdout.writer(), count =>
+export const stdout: Output = new Output(openSink(1), count =>
   stderr.line(formatLine('warn', 'standard output was read too slowly: lines were dropped', { count }, Date.now())),
 )
 

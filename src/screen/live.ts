@@ -1,6 +1,6 @@
 // The live screen of a terminal: folds events into a model, and redraws what changed, at most four times a second.
 import type { Event } from '../telemetry/events.ts'
-import { type Model, newModel, reduce, tick } from './model.ts'
+import { type Measure, type Model, newModel, reduce, tick } from './model.ts'
 import type { Output } from './output.ts'
 import { Region } from './region.ts'
 import { render } from './render.ts'
@@ -16,16 +16,18 @@ export class LiveScreen {
   readonly #out: Output
   readonly #region = new Region()
   #model: Model
+  #measure: (() => Measure) | null = null
   #timer: NodeJS.Timeout | null = null
   #due = 0
   #drawn = 0
   #sampled = 0
+  #columns = 0
 
   constructor(role: 'agent' | 'relay', version: string, terminal: Terminal, out: Output) {
     this.#terminal = terminal
     this.#out = out
     this.#model = newModel(role, version, Date.now())
-    terminal.hold()
+    terminal.hold(out)
     terminal.onResize(this.#resized)
     process.on('SIGTSTP', this.#suspend)
     process.on('SIGCONT', this.#resume)
@@ -36,6 +38,11 @@ export class LiveScreen {
     const now = Date.now()
     this.#model = reduce(this.#model, event, now)
     this.#drawBy(Math.max(now, this.#drawn + FRAME_MS))
+  }
+
+  /** Where bytes are counted while streams are open. */
+  watch(measure: () => Measure): void {
+    this.#measure = measure
   }
 
   /** Whole lines that are to stay, above the screen. */
@@ -49,9 +56,10 @@ export class LiveScreen {
     process.off('SIGTSTP', this.#suspend)
     process.off('SIGCONT', this.#resume)
     this.#terminal.offResize(this.#resized)
+    this.#model = { ...this.#model, stopped: true }
     this.#paint()
     this.#region.leave()
-    this.#terminal.release()
+    this.#terminal.release(this.#out)
   }
 
   #drawBy(due: number): void {
@@ -71,33 +79,38 @@ export class LiveScreen {
     // A sample for every frame would make rates jump with the frames.
     if (now - this.#sampled >= IDLE_MS) {
       this.#sampled = now
-      this.#model = tick(this.#model, now)
+      this.#model = tick(this.#model, this.#measure?.() ?? null, now)
     }
-    this.#paint()
     this.#drawn = now
-    this.#drawBy(now + IDLE_MS)
+    // A terminal that is stopped, or far away, gets the next frame when it has taken the last one.
+    const { idle } = this.#out
+    if (idle) this.#paint()
+    this.#drawBy(now + (idle ? IDLE_MS : FRAME_MS))
   }
 
   #paint(): void {
+    const { columns, rows, color } = this.#terminal
+    let out = ''
+    if (columns !== this.#columns) {
+      // The terminal wrapped its lines anew, maybe before it said so: what stands there is not where it was drawn.
+      out = this.#region.erase(columns)
+      this.#columns = columns
+    }
     // The last column stays free: some terminals wrap as soon as it is written.
-    const lines = render(this.#model, this.#terminal.columns - 1, this.#terminal.color)
-    const update = this.#region.update(clip(lines, this.#terminal.rows - 1))
-    if (update !== '') this.#out.write(update)
+    out += this.#region.update(clip(render(this.#model, columns - 1, color), rows - 1))
+    if (out !== '') this.#out.write(out)
   }
 
-  readonly #resized = (): void => {
-    this.#out.write(this.#region.erase(this.#terminal.columns))
-    this.#paint()
-  }
+  readonly #resized = (): void => this.#paint()
 
   readonly #suspend = (): void => {
     this.#region.leave()
-    this.#terminal.release()
-    process.kill(process.pid, 'SIGSTOP')
+    this.#terminal.release(this.#out)
+    void this.#out.flush().then(() => process.kill(process.pid, 'SIGSTOP'))
   }
 
   readonly #resume = (): void => {
-    this.#terminal.hold()
+    this.#terminal.hold(this.#out)
     this.#paint()
   }
 }

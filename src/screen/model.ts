@@ -24,8 +24,13 @@ export type Traffic = {
   readonly total: number
   readonly sent: number
   readonly received: number
+  /** The bytes are of open streams too, and are told by `tick`; otherwise they are known of a stream when it closes. */
+  readonly measured: boolean
   readonly samples: readonly Sample[]
 }
+
+/** Bytes so far to visitors and from them, by tunnel, those of open streams included. */
+export type Measure = ReadonlyMap<string, { readonly sent: number; readonly received: number }>
 
 export type Tunnel = {
   readonly name: string
@@ -67,6 +72,8 @@ export type Model = {
   readonly visits: readonly Visit[]
   readonly warning: { readonly code: Code; readonly message: string; readonly at: number } | null
   readonly draining: { readonly streams: number; readonly until: number } | null
+  /** It is over: this is the last frame. */
+  readonly stopped: boolean
 }
 
 const MOST_VISITS = 5
@@ -74,7 +81,7 @@ const MOST_VISITS = 5
 const RATE_MS = 3000
 /** A warning stays this long. */
 const WARNING_MS = 60_000
-const NO_TRAFFIC: Traffic = { open: 0, total: 0, sent: 0, received: 0, samples: [] }
+const NO_TRAFFIC: Traffic = { open: 0, total: 0, sent: 0, received: 0, measured: false, samples: [] }
 
 export function newModel(role: 'agent' | 'relay', version: string, now: number): Model {
   return {
@@ -90,6 +97,7 @@ export function newModel(role: 'agent' | 'relay', version: string, now: number):
     visits: [],
     warning: null,
     draining: null,
+    stopped: false,
   }
 }
 
@@ -124,12 +132,16 @@ export function reduce(before: Model, event: Event, now: number): Model {
 }
 
 /** Time went by: rates are sampled, and what is old goes. */
-export function tick(model: Model, now: number): Model {
+export function tick(model: Model, measure: Measure | null, now: number): Model {
+  const tunnels = model.tunnels.map(tunnel => {
+    const moved = measure?.get(tunnel.name)
+    return { ...tunnel, traffic: sample(moved ? { ...tunnel.traffic, ...moved, measured: true } : tunnel.traffic, now) }
+  })
   return {
     ...model,
     now,
     traffic: sample(model.traffic, now),
-    tunnels: model.tunnels.map(tunnel => ({ ...tunnel, traffic: sample(tunnel.traffic, now) })),
+    tunnels,
     warning: model.warning !== null && now - model.warning.at < WARNING_MS ? model.warning : null,
   }
 }
@@ -189,9 +201,11 @@ function onStream(model: Model, event: Event & { event: 'stream' }): Model {
 
 function count(traffic: Traffic, event: Event & { event: 'stream' }): Traffic {
   if (event.state === 'open') return { ...traffic, open: traffic.open + 1, total: traffic.total + 1 }
+  const open = Math.max(0, traffic.open - 1)
+  if (traffic.measured) return { ...traffic, open }
   return {
     ...traffic,
-    open: Math.max(0, traffic.open - 1),
+    open,
     sent: traffic.sent + event.sent,
     received: traffic.received + event.received,
   }
@@ -211,6 +225,7 @@ function visit(model: Model, event: Event & { event: 'stream' }): readonly Visit
 function onAgent(model: Model, event: Event & { event: 'agent' }): Model {
   if (event.state === 'refused') return model
   const { key, name, from } = event
-  const others = model.agents.filter(agent => agent.key !== key)
-  return { ...model, agents: event.state === 'connected' ? [...others, { key, name, from }] : others }
+  // One key may have several sessions, each from a port of its own.
+  const others = model.agents.filter(agent => agent.key !== key || agent.from !== from)
+  return { ...model, agents: event.state === 'gone' ? others : [...others, { key, name, from }] }
 }

@@ -1,11 +1,13 @@
 // One output stream of the process. Bun's process.stdout keeps everything that a slow reader does not take, loses what is
 // left at exit, and throws when the reader is gone; here what waits is bounded, `flush` waits for it, and a closed pipe
 // only means that nobody reads any more.
+import type { Sink } from './sink.ts'
 
 /** What may wait for a reader, in characters. Beyond it texts are dropped whole, and counted. */
 const MOST_WAITING = 1 << 20
 
-export type Sink = { write(text: string): unknown; flush(): number | Promise<number> }
+/** The reader is gone for good; any other error, like a full disk, may pass. */
+const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'EBADF', 'ENXIO'])
 
 export class Output {
   readonly #sink: Sink
@@ -13,7 +15,7 @@ export class Output {
   #waiting = 0
   #dropped = 0
   #flushing: Promise<void> | null = null
-  #closed = false
+  #gone = false
 
   /** `onDropped` is told, once the reader takes something again, how many texts it missed. */
   constructor(sink: Sink, onDropped: (count: number) => void = () => {}) {
@@ -22,7 +24,7 @@ export class Output {
   }
 
   write(text: string): void {
-    if (this.#closed) return
+    if (this.#gone) return
     if (this.#waiting + text.length > MOST_WAITING) {
       this.#dropped++
       return
@@ -33,16 +35,22 @@ export class Output {
       this.#onDropped(count)
     }
     this.#waiting += text.length
-    this.#try(() => {
-      const written = this.#sink.write(text)
-      // A terminal that is gone rejects this one, too (EIO), and nobody else would take it.
-      if (written instanceof Promise) written.catch(this.#close)
-      if (this.#flushing === null) this.#push()
-    })
+    try {
+      this.#sink.write(text)
+    } catch (error) {
+      this.#failed(error)
+      return
+    }
+    if (this.#flushing === null) this.#push()
   }
 
   line(text: string): void {
     this.write(`${text}\n`)
+  }
+
+  /** Nothing waits for the reader. */
+  get idle(): boolean {
+    return this.#flushing === null
   }
 
   /** Resolves when the reader took everything, or is gone. */
@@ -52,34 +60,24 @@ export class Output {
 
   #push(): void {
     const pushed = this.#waiting
-    const flushed = this.#sink.flush()
-    if (!(flushed instanceof Promise)) {
-      this.#waiting = 0
-      return
-    }
-    this.#flushing = flushed.then(
-      () => {
-        this.#flushing = null
-        this.#waiting -= pushed
-        if (this.#waiting > 0) this.#try(() => this.#push())
-      },
-      () => {
-        this.#flushing = null
-        this.#close()
-      },
-    )
-  }
-
-  readonly #close = (): void => {
-    this.#closed = true
-  }
-
-  /** The sink throws EPIPE where it stands when the reader is gone. */
-  #try(act: () => void): void {
     try {
-      act()
-    } catch {
-      this.#close()
+      const flushed = this.#sink.flush()
+      if (flushed instanceof Promise) this.#flushing = flushed.then(() => this.#took(pushed), this.#failed)
+      else this.#waiting = 0
+    } catch (error) {
+      this.#failed(error)
     }
+  }
+
+  #took(count: number): void {
+    this.#flushing = null
+    this.#waiting -= count
+    if (this.#waiting > 0) this.#push()
+  }
+
+  readonly #failed = (error: unknown): void => {
+    this.#flushing = null
+    this.#waiting = 0
+    this.#gone = error instanceof Error && 'code' in error && GONE.has(error.code)
   }
 }

@@ -21,66 +21,71 @@ function titleLine(model: Model): Line {
   const name = model.role === 'relay' ? 'warren relay' : 'warren'
   return [
     ['bold', name],
-    ['dim', ` ${model.version}   Ctrl-C to stop`],
+    ['dim', ` ${model.version}   ${model.stopped ? 'stopped' : 'Ctrl-C to stop'}`],
   ]
 }
 
 function agentLines(model: Model): Line[] {
-  const lines: Line[] = [row('Session', ...sessionPieces(model.session, model.now))]
+  const lines: Line[] = sessionLines(model.session, model.now)
   const many = model.tunnels.length > 1
-  for (const tunnel of model.tunnels) lines.push([], ...tunnelLines(model, tunnel, many))
+  for (const tunnel of model.tunnels) lines.push([], ...tunnelLines(model, tunnel))
   for (const [name, { local, reason }] of model.down) {
-    if (!model.tunnels.some(tunnel => tunnel.name === name)) lines.push([], row('', downPiece(local, reason)))
+    if (!model.tunnels.some(tunnel => tunnel.name === name)) lines.push([], downLine(local, reason))
   }
   return [...lines, ...noticeLines(model), ...visitLines(model, many)]
 }
 
-function sessionPieces(session: Session, now: number): Piece[] {
+function sessionLines(session: Session, now: number): Line[] {
   switch (session.state) {
     case 'starting':
-      return [['yellow', 'starting']]
+      return [row('Session', ['yellow', 'starting'])]
     case 'connecting':
-      return [['yellow', `connecting to ${session.relay}`]]
+      return [row('Session', ['yellow', `connecting to ${session.relay}`])]
     case 'connected': {
-      const rtt: Piece[] = session.rtt === null ? [] : [['dim', `   ${formatSpan(session.rtt)} away`]]
-      return [['green', 'connected'], ['plain', ` to ${session.relay}`], ...rtt]
+      const rtt = session.rtt === null ? '' : `   ${formatSpan(session.rtt)} away`
+      return [row('Session', ['green', 'connected'], ['plain', ` to ${session.relay}`], ['dim', rtt])]
     }
     case 'lost': {
       const wait = Math.ceil(Math.max(0, session.retryAt - now) / 1000)
       const next = wait > 0 ? `trying again in ${wait} s` : 'trying again'
       return [
-        ['red', `no connection to ${session.relay}`],
-        ['yellow', `   ${next}`],
-        ['dim', `   ${session.reason} (${session.code})`],
+        row('Session', ['red', `no connection to ${session.relay}`], ['yellow', `   ${next}`]),
+        row('', ['dim', `${session.reason} (${session.code})`]),
       ]
     }
     case 'refused':
-      return [['red', `refused by ${session.relay}: ${session.reason} (${session.code})`]]
+      return [
+        row('Session', ['red', `refused by ${session.relay}`]),
+        row('', ['plain', `${session.reason} (${session.code})`]),
+      ]
   }
 }
 
-function tunnelLines(model: Model, tunnel: Tunnel, many: boolean): Line[] {
+function tunnelLines(model: Model, tunnel: Tunnel): Line[] {
   // The address stays this key's while the session is away, but nobody answers there for now.
   const reachable = model.session.state === 'connected'
+  // A name that only repeats the port says nothing.
+  const named = !tunnel.local.endsWith(`:${tunnel.name}`)
   const lines: Line[] = [
     row(
       'Tunnel',
       [reachable ? 'bold' : 'dim', tunnel.address],
       ['dim', ' → '],
       ['plain', tunnel.local],
-      ['dim', many ? `   ${tunnel.name}` : ''],
+      ['dim', named ? `   ${tunnel.name}` : ''],
     ),
   ]
   const client = clientLine(tunnel.local, tunnel.address)
   if (client !== null) lines.push(row('', [reachable ? 'cyan' : 'dim', client]))
   const down = model.down.get(tunnel.name)
-  if (down !== undefined) lines.push(row('', downPiece(down.local, down.reason)))
+  if (down !== undefined) lines.push(downLine(down.local, down.reason))
   lines.push(row('', ...trafficPieces(tunnel.traffic)))
   return lines
 }
 
-function downPiece(local: string, reason: string): Piece {
-  return ['yellow', `! ${local} does not answer (${reason}): visitors are reset until it does`]
+function downLine(local: string, reason: string): Line {
+  const what = `! ${local} does not answer: visitors are reset until it does`
+  return row('', ['yellow', what], ['dim', reason === '' ? '' : `   ${reason}`])
 }
 
 function trafficPieces(traffic: Traffic): Piece[] {
@@ -129,7 +134,7 @@ function list<T>(label: string, items: readonly T[], show: (item: T) => Piece[])
 function noticeLines(model: Model): Line[] {
   const lines: Line[] = []
   if (model.warning !== null) lines.push([], row('', ['yellow', `! ${model.warning.message} (${model.warning.code})`]))
-  if (model.draining !== null) {
+  if (model.draining !== null && !model.stopped) {
     const { streams, until } = model.draining
     const left = Math.ceil(Math.max(0, until - model.now) / 1000)
     const what = `waiting up to ${left} s for ${streams} open ${streams === 1 ? 'stream' : 'streams'}`
@@ -167,7 +172,7 @@ const ENDS: Record<StreamEnd, string> = {
 function visitPieces(visit: Visit, now: number): Piece[] {
   if (visit.ended === null) {
     const seconds = Math.floor((now - visit.since) / 1000)
-    return [['green', seconds < 1 ? '   open' : `   open ${formatSpan(seconds * 1000)}`]]
+    return [['green', seconds < 120 ? `   open ${seconds} s` : `   open ${formatSpan(seconds * 1000)}`]]
   }
   const { end, sent, received, ms } = visit.ended
   const moved = `   sent ${formatBytes(sent)}, received ${formatBytes(received)} in ${formatSpan(ms)}`

@@ -1,5 +1,6 @@
 // The terminal that a live screen draws on: its size, its keys, and leaving it as it was found on every way out.
 import { readFileSync, writeSync } from 'node:fs'
+import type { Output } from './output.ts'
 import { HIDE_CURSOR, SHOW_CURSOR } from './region.ts'
 
 /** Keys that a terminal in raw mode no longer turns into signals itself. */
@@ -42,39 +43,44 @@ export class Terminal {
    * Hides the cursor, and takes the keys: what is typed would otherwise be echoed into the screen. Ctrl-C, Ctrl-Z and
    * Ctrl-\ become the signals that they mean.
    */
-  hold(): void {
+  hold(out: Output): void {
     if (this.#held) return
     this.#held = true
-    this.#put(HIDE_CURSOR)
-    process.on('exit', this.#release)
+    out.write(HIDE_CURSOR)
+    process.on('exit', this.#onExit)
     if (!this.#stdin.isTTY) return
     this.#stdin.setRawMode(true)
     this.#stdin.on('data', onKeys)
     this.#stdin.resume()
   }
 
-  /** Back as it was found; synchronous, so that it works while the process ends. */
-  release(): void {
-    this.#release()
-  }
-
-  readonly #release = (): void => {
+  /** Back as it was found, once `out` is flushed. */
+  release(out: Output): void {
     if (!this.#held) return
-    this.#held = false
-    process.off('exit', this.#release)
-    if (this.#stdin.isTTY) {
-      this.#stdin.off('data', onKeys)
-      this.#stdin.setRawMode(false)
-      this.#stdin.pause()
-    }
-    this.#put(SHOW_CURSOR)
+    out.write(SHOW_CURSOR)
+    this.#letGo()
   }
 
-  #put(text: string): void {
+  /** The process ends without a release: the last moment, and no time to wait for a write. */
+  readonly #onExit = (): void => {
     try {
-      writeSync(1, text)
+      writeSync(1, SHOW_CURSOR)
     } catch {
       // The terminal is gone, and with it what was to be restored.
+    }
+    this.#letGo()
+  }
+
+  #letGo(): void {
+    this.#held = false
+    process.off('exit', this.#onExit)
+    if (!this.#stdin.isTTY) return
+    this.#stdin.off('data', onKeys)
+    this.#stdin.pause()
+    try {
+      this.#stdin.setRawMode(false)
+    } catch {
+      // As above.
     }
   }
 }

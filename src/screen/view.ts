@@ -5,6 +5,7 @@ import { type Level, type Log, makeLog } from '../telemetry/log.ts'
 import { jsonLine } from './json.ts'
 import { eventLine } from './lines.ts'
 import { LiveScreen } from './live.ts'
+import type { Measure } from './model.ts'
 import type { Output } from './output.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -23,6 +24,8 @@ export interface View {
   readonly log: Log
   /** A paragraph for a person, once: not in JSON, not when quiet. */
   say(text: string): void
+  /** Where a view that shows bytes while they move can ask for them. */
+  watch(measure: () => Measure): void
   close(): void
 }
 
@@ -37,6 +40,7 @@ function jsonView(options: ViewOptions, out: Output, err: Output): View {
     emit: event => out.line(jsonLine(event)),
     log: logTo(err, options.level ?? (options.quiet ? 'error' : 'info')),
     say: () => {},
+    watch: () => {},
     close: () => {},
   }
 }
@@ -53,6 +57,7 @@ function plainView(options: ViewOptions, out: Output, err: Output): View {
     say: text => {
       if (!options.quiet) out.line(text)
     },
+    watch: () => {},
     close: () => {},
   }
 }
@@ -67,6 +72,7 @@ function liveView(options: ViewOptions, out: Output, err: Output, terminal: Term
     emit: (event: Event) => screen.event(event),
     log,
     say: text => screen.print(`${text}\n`),
+    watch: measure => screen.watch(measure),
     close: () => screen.close(),
   }
 }

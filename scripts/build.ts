@@ -1,0 +1,57 @@
+// Builds the one file that users get: dist/warren, with its checksum beside it. `--target linux-arm64` builds for another
+// platform, to dist/warren-linux-arm64; it needs Bun's runtime for that platform, which Bun downloads once.
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const TARGETS = {
+  'linux-x64': 'bun-linux-x64',
+  'linux-arm64': 'bun-linux-arm64',
+  'linux-x64-musl': 'bun-linux-x64-musl',
+  'linux-arm64-musl': 'bun-linux-arm64-musl',
+  'darwin-x64': 'bun-darwin-x64',
+  'darwin-arm64': 'bun-darwin-arm64',
+  'windows-x64': 'bun-windows-x64',
+} as const
+
+const root = dirname(import.meta.dir)
+
+const { values } = parseArgs({ options: { target: { type: 'string' }, outfile: { type: 'string' } } })
+const { target } = values
+if (target !== undefined && !(target in TARGETS)) {
+  console.error(`--target: '${target}' is not one of ${Object.keys(TARGETS).join(', ')}`)
+  process.exit(2)
+}
+
+const suffix = target === undefined ? '' : `-${target}${target.startsWith('windows') ? '.exe' : ''}`
+const outfile = values.outfile ?? join(root, 'dist', `warren${suffix}`)
+mkdirSync(dirname(outfile), { recursive: true })
+rmSync(outfile, { force: true })
+
+// From the project's own folder: paths in the binary are then relative to it, and say nothing of this machine.
+const build = Bun.spawnSync(
+  [
+    process.execPath,
+    'build',
+    'src/cli.ts',
+    '--compile',
+    '--minify',
+    // A compiled binary would otherwise run what a bunfig.toml in the user's folder names, and read its .env.
+    '--no-compile-autoload-dotenv',
+    '--no-compile-autoload-bunfig',
+    ...(target === undefined ? [] : [`--target=${TARGETS[target as keyof typeof TARGETS]}`]),
+    `--outfile=${outfile}`,
+  ],
+  { cwd: root, stdout: 'inherit', stderr: 'inherit' },
+)
+if (build.exitCode !== 0) process.exit(build.exitCode || 1)
+
+const bytes = readFileSync(outfile)
+if (bytes.includes(root)) {
+  console.error(`${outfile} holds the path of the folder it was built in, ${root}`)
+  process.exit(1)
+}
+const sum = createHash('sha256').update(bytes).digest('hex')
+writeFileSync(`${outfile}.sha256`, `${sum}  ${basename(outfile)}\n`)
+console.log(`${outfile}: ${(bytes.length / 1e6).toFixed(1)} MB, sha256 ${sum}`)
