@@ -25,6 +25,8 @@ export class Window {
   #until = -1
   #from = 0
   #since = 0
+  /** How long the sample before took, in ms. */
+  #before = 0
 
   /** A PING came back after `ms`. */
   roundTrip(ms: number): void {
@@ -37,14 +39,20 @@ export class Window {
 
   /**
    * The peer has receipted `tail` of the `head` bytes encoded; told once for all receipts that arrived together. A sample
-   * runs until the last byte encoded at its start is receipted, a whole loaded round trip, so a burst of late receipts
-   * cannot feign a rate. `waiting`: there was more to send than fits; a rate without a backlog says nothing about the
-   * link unless it beats the best.
+   * runs until the last byte encoded at its start is receipted, and for a round trip at least. The bytes that it counts
+   * were encoded during it or during the one before, so their rate is taken over the longer of the two: receipts that
+   * were held up and then come in a burst, in whatever pieces, feign no rate that was not sent. `waiting`: there was more
+   * to send than fits; a rate without a backlog says nothing about the link unless it beats the best.
    */
   receipted(tail: number, head: number, waiting: boolean, now: number): void {
     if (this.#until >= 0 && tail >= this.#until) {
       const ms = now - this.#since
-      if (ms > 0) this.#sample((tail - this.#from) / ms, waiting, now)
+      const least = this.rtt === Number.POSITIVE_INFINITY ? 0 : this.rtt
+      // Shorter than a round trip it goes on while there is more in flight, and otherwise counts as one.
+      if (ms < least && head > tail) return
+      const over = Math.max(ms, this.#before, least)
+      if (over > 0) this.#sample((tail - this.#from) / over, waiting, now)
+      this.#before = ms
       this.#until = -1
     }
     if (this.#until < 0 && head > tail) {
@@ -61,6 +69,7 @@ export class Window {
     this.lastRtt = Number.POSITIVE_INFINITY
     this.#best.fill(0)
     this.#until = -1
+    this.#before = 0
   }
 
   get #bestRate(): number {

@@ -1,0 +1,245 @@
+// The window in flight on simulated links: it finds the link's rate within some round trips, stays near it, and no
+// burst, stall or pause of receipts talks it into more.
+import { describe, expect, test } from 'bun:test'
+import { TUNING } from '../../src/frame/index.ts'
+import { Window } from '../../src/frame/window.ts'
+import { Random } from '../oracle/random.ts'
+
+type Shape = {
+  /** Bytes per ms. */
+  rate: number
+  /** Round trip of an empty link, in ms. */
+  rtt: number
+  /** Added to each receipt's way, at random up to so many ms. */
+  jitter?: number
+  /** From `stallEvery` ms to `stallEvery + stall` ms nothing is handed to the sender; then all of it, `burst` at a time. */
+  stallEvery?: number
+  stall?: number
+  /** Receipts that wait are handed on this many to one call, the next ones in the next ms; Infinity: all at once. */
+  burst?: number
+  /** How much the application sends: `full` has always more, otherwise bytes per ms. */
+  app?: 'full' | number
+}
+
+/** One direction of a link with a queue that never drops, in steps of 1 ms. */
+class Link {
+  readonly window = new Window()
+  now = 0
+  readonly #random: Random
+  #head = 0
+  #tail = 0
+  #queued = 0
+  #credit = 0
+  #arrived = 0
+  #receipted = 0
+  #unreceiptedSince = -1
+  readonly #flying: { at: number; upTo: number }[] = []
+  readonly #receipts: { at: number; position: number }[] = []
+  #offered = 0
+  maxWindow = 0
+
+  constructor(
+    readonly shape: Shape,
+    seed = 1,
+  ) {
+    this.#random = new Random(seed)
+    for (let i = 0; i < 3; i++) this.window.roundTrip(shape.rtt + this.#random.between(0, shape.jitter ?? 0))
+  }
+
+  get bdp(): number {
+    return this.shape.rate * this.shape.rtt
+  }
+
+  get delivered(): number {
+    return this.#arrived
+  }
+
+  run(ms: number): void {
+    for (const end = this.now + ms; this.now < end; this.now++) this.#step()
+  }
+
+  #step(): void {
+    const {
+      rate,
+      rtt,
+      jitter = 0,
+      stallEvery = 0,
+      stall = 0,
+      burst = Number.POSITIVE_INFINITY,
+      app = 'full',
+    } = this.shape
+    const { now } = this
+    // The sender takes the receipts that are there.
+    const stalled = stallEvery > 0 && now % stallEvery < stall && now >= stallEvery
+    if (!stalled) {
+      let taken = 0
+      let moved = false
+      while (taken < burst && this.#receipts.length > 0 && this.#receipts[0]!.at <= now) {
+        this.#tail = Math.max(this.#tail, this.#receipts.shift()!.position)
+        taken++
+        moved = true
+      }
+      const room = this.window.size - (this.#head - this.#tail)
+      const waiting = app === 'full' ? room < 2 * rate * rtt + this.window.size : this.#offered > room
+      if (moved) this.window.receipted(this.#tail, this.#head, app === 'full' ? true : waiting, now)
+    }
+    if (app !== 'full') this.#offered += app
+    let send = Math.max(0, this.window.size - (this.#head - this.#tail))
+    if (app !== 'full') send = Math.min(send, this.#offered)
+    if (app !== 'full') this.#offered -= send
+    this.#head += send
+    this.#queued += send
+    // The link carries them.
+    this.#credit = Math.min(this.#credit + rate, rate * 2)
+    const carried = Math.min(this.#queued, Math.floor(this.#credit))
+    if (carried > 0) {
+      this.#queued -= carried
+      this.#credit -= carried
+      this.#flying.push({ at: now + rtt / 2, upTo: this.#head - this.#queued })
+    }
+    while (this.#flying.length > 0 && this.#flying[0]!.at <= now) {
+      this.#arrived = this.#flying.shift()!.upTo
+      if (this.#unreceiptedSince < 0) this.#unreceiptedSince = now
+    }
+    // The receiver answers.
+    const owed = this.#arrived - this.#receipted
+    if (owed >= TUNING.receiptBytes || (owed > 0 && now - this.#unreceiptedSince >= TUNING.receiptDelay)) {
+      this.#receipted = this.#arrived
+      this.#unreceiptedSince = -1
+      const at = now + rtt / 2 + this.#random.between(0, jitter)
+      const last = this.#receipts[this.#receipts.length - 1]
+      this.#receipts.push({ at: Math.max(at, last?.at ?? 0), position: this.#arrived })
+    }
+    if (this.window.size > this.maxWindow) this.maxWindow = this.window.size
+  }
+}
+
+const slack = (rate: number) => Math.min(256 * 1024, Math.max(32 * 1024, rate * 50))
+/** Links from a modem to a data centre: rate in bytes per ms. */
+const LINKS = [
+  { rate: 1250, rtt: 1 },
+  { rate: 1250, rtt: 20 },
+  { rate: 1250, rtt: 100 },
+  { rate: 12_500, rtt: 20 },
+  { rate: 12_500, rtt: 80 },
+  { rate: 12_500, rtt: 300 },
+  { rate: 50_000, rtt: 40 },
+  { rate: 125_000, rtt: 5 },
+  { rate: 125_000, rtt: 60 },
+]
+
+for (const link of LINKS) {
+  const name = `${(link.rate * 8) / 1000} Mbit/s, ${link.rtt} ms`
+  describe(name, () => {
+    const bdp = link.rate * link.rtt
+    // Receipts are as much as 25 ms late, and a window that is too small is measured with that.
+    const most = 2.5 * bdp + slack(link.rate) + link.rate * TUNING.receiptDelay * 1.25
+
+    test('finds the link within some 20 round trips and keeps to it', () => {
+      const sim = new Link(link)
+      sim.run(Math.max(22 * link.rtt, 22 * TUNING.receiptDelay))
+      expect(sim.window.size).toBeGreaterThanOrEqual(Math.min(bdp, TUNING.windowMax))
+      sim.run(20 * link.rtt + 2000)
+      expect(sim.window.size).toBeLessThanOrEqual(Math.max(most, TUNING.window))
+      const from = sim.delivered
+      sim.run(1000)
+      expect((sim.delivered - from) / 1000).toBeGreaterThan(link.rate * 0.95)
+    })
+
+    test('receipts that jitter do not grow it without bound', () => {
+      for (let seed = 1; seed <= 5; seed++) {
+        const sim = new Link({ ...link, jitter: 15 }, seed)
+        sim.run(20_000)
+        expect(sim.maxWindow).toBeLessThanOrEqual(Math.max(most + link.rate * 15 * 2, TUNING.window))
+        expect(sim.window.size).toBeGreaterThanOrEqual(Math.min(bdp, TUNING.windowMax))
+      }
+    })
+
+    for (const burst of [1, 3, Number.POSITIVE_INFINITY]) {
+      test(`stalls of half a second, then ${burst} receipt(s) at a time, do not either`, () => {
+        const sim = new Link({ ...link, stallEvery: 2000, stall: 500, burst })
+        sim.run(20_000)
+        expect(sim.maxWindow).toBeLessThanOrEqual(Math.max(most, TUNING.window))
+      })
+    }
+  })
+}
+
+describe('an application that sends little', () => {
+  test('does not shrink the window', () => {
+    const shape: Shape = { rate: 12_500, rtt: 80 }
+    const sim = new Link(shape)
+    sim.run(4000)
+    const before = sim.window.size
+    expect(before).toBeGreaterThan(sim.bdp)
+    shape.app = 100
+    sim.run(60_000)
+    expect(sim.window.size).toBeGreaterThanOrEqual(before)
+    shape.app = 'full'
+    sim.run(1000)
+    const from = sim.delivered
+    sim.run(1000)
+    expect((sim.delivered - from) / 1000).toBeGreaterThan(shape.rate * 0.95)
+  })
+})
+
+test('a link that became slower is followed after the seconds for which the best rate counts', () => {
+  const shape: Shape = { rate: 12_500, rtt: 80 }
+  const sim = new Link(shape)
+  sim.run(4000)
+  shape.rate = 1250
+  sim.run(2 * TUNING.rateWindow)
+  expect(sim.window.size).toBeLessThan(1250 * 80 * 2.5 + slack(1250) + 1250 * 25 * 1.25)
+})
+
+test('answers of 256 KiB whose receipts come in two pieces feign no rate', () => {
+  const window = new Window()
+  window.roundTrip(80)
+  let at = 80
+  // A backlog once, so that a rate is known: 1,000 bytes a ms.
+  for (let i = 0; i < 5; i++) window.receipted(i * 80_000, (i + 1) * 80_000, true, at + i * 80)
+  at += 400
+  const before = window.size
+  let head = 400_000
+  window.receipted(head, head, true, at)
+  for (let i = 0; i < 50; i++) {
+    head += 262_144
+    at += 500
+    window.receipted(head - 131_072, head, false, at)
+    window.receipted(head, head, false, at + 1)
+  }
+  expect(window.size).toBeLessThanOrEqual(Math.max(before, 1.25 * 262_144 + 256 * 1024))
+})
+
+describe('arithmetic', () => {
+  test('always an integer, and TUNING.window until both a rate and a round trip are known', () => {
+    const window = new Window()
+    expect(window.size).toBe(TUNING.window)
+    window.receipted(1, 100_000, true, 0)
+    window.receipted(100_001, 200_000, true, 3.3)
+    expect(window.size).toBe(TUNING.window)
+    window.roundTrip(7.7)
+    window.receipted(200_001, 300_000, true, 11.9)
+    window.receipted(300_001, 400_000, true, 21.7)
+    expect(Number.isInteger(window.size)).toBe(true)
+  })
+
+  test('never above its maximum, whatever is measured', () => {
+    const window = new Window()
+    window.roundTrip(1000)
+    for (let i = 0; i < 100; i++) window.receipted(i * 1e9, i * 1e9 + 1, true, i * 1000)
+    expect(window.size).toBeLessThanOrEqual(TUNING.windowMax)
+  })
+
+  test('a new connection starts anew', () => {
+    const window = new Window()
+    window.roundTrip(10)
+    window.receipted(0, 100_000, true, 0)
+    window.receipted(100_000, 200_000, true, 20)
+    window.reset()
+    expect(window.size).toBe(TUNING.window)
+    expect(window.rtt).toBe(Number.POSITIVE_INFINITY)
+    window.roundTrip(10)
+    expect(window.size).toBe(TUNING.window)
+  })
+})
