@@ -53,8 +53,11 @@ function report(thrown: unknown): number {
   const error = asWarrenError(thrown)
   stderr.line(`warren: ${error.code} ${escapeText(error.message)}`)
   stderr.line(`  ${error.entry.todo}`)
-  if (error.code === 'W-INTERNAL' && process.env['WARREN_DEBUG'])
-    stderr.line(String((thrown as Error)?.stack ?? thrown))
+  const debug = process.argv.some(
+    (word, at) => word === '--log-level=debug' || (word === 'debug' && process.argv[at - 1] === '--log-level'),
+  )
+  if (debug && thrown instanceof Error && error.code === 'W-INTERNAL')
+    stderr.line(escapeText(thrown.stack ?? '').replaceAll('\\n', '\n'))
   return error.entry.exit || EXIT.failed
 }
 
