@@ -159,13 +159,16 @@ export type Service = Disposable & {
   port: number
   /** As `warren tcp` takes it. */
   local: string
-  /** Those that came so far. */
+  /** Those that came so far; an agent comes once by itself, to see whether the service answers. */
   accepted: Plain[]
+  /** The next one that comes. */
+  next(): Promise<Plain>
 }
 
 /** A service in this process; `serve` runs for every connection. */
 export function service(serve: (plain: Plain) => void, at: { host?: string; path?: string } = {}): Service {
   const accepted: Plain[] = []
+  let next = Promise.withResolvers<Plain>()
   const socket = {
     ...HANDLER,
     open(raw: Socket<Plain>) {
@@ -174,6 +177,8 @@ export function service(serve: (plain: Plain) => void, at: { host?: string; path
       plain.opened(raw)
       accepted.push(plain)
       serve(plain)
+      next.resolve(plain)
+      next = Promise.withResolvers()
     },
   }
   const host = at.host ?? '127.0.0.1'
@@ -187,6 +192,7 @@ export function service(serve: (plain: Plain) => void, at: { host?: string; path
     port,
     local: at.path !== undefined ? `unix:${at.path}` : tcp,
     accepted,
+    next: () => next.promise,
     [Symbol.dispose]() {
       listener.stop(true)
     },

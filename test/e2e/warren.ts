@@ -2,13 +2,13 @@
 // without it; reads their events, and says what they logged when something did not come.
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Event } from '../../src/telemetry/events.ts'
 import { leaveNone, lines } from '../oracle/process.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 const PROGRAM = process.env['WARREN']
-  ? [join(ROOT, process.env['WARREN'])]
+  ? [resolve(ROOT, process.env['WARREN'])]
   : [process.execPath, join(ROOT, 'src/cli.ts')]
 
 const WAIT_MS = 20_000

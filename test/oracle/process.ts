@@ -24,6 +24,8 @@ export function leaveNone(program: Bun.Subprocess): void {
 process.on('exit', () => {
   for (const program of running) program.kill('SIGKILL')
 })
+for (const [signal, status] of [['SIGTERM', 143] as const, ['SIGINT', 130] as const])
+  process.once(signal, () => process.exit(status))
 
 export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
   const decoder = new TextDecoder()

@@ -1,0 +1,136 @@
+// Many bytes, slow readers, and one visitor that must not hurt another.
+import { describe, expect, test } from 'bun:test'
+import { block, Plain, service, sha256 } from './plain.ts'
+import { served } from './served.ts'
+import { tunnelTo, until, within } from './warren.ts'
+
+const TOTAL = 64 << 20
+const PIECE = 1 << 20
+
+/** The 64 MiB of one direction, piece by piece, the same for the same seed. */
+const piece = (seed: number, at: number) => block(seed * 1000 + at, PIECE)
+
+async function sendAll(plain: Plain, seed: number): Promise<string> {
+  const hash = new Bun.CryptoHasher('sha256')
+  for (let i = 0; i < TOTAL / PIECE; i++) {
+    const bytes = piece(seed, i)
+    hash.update(bytes)
+    if (!(await plain.send(bytes))) throw new Error(`gone after ${i} MiB`)
+  }
+  plain.finish()
+  return hash.digest('hex')
+}
+
+/** Reads in gulps with breaks between, so that the other side is stopped again and again. */
+function readSlowly(plain: Plain): Promise<string> {
+  const hash = new Bun.CryptoHasher('sha256')
+  let since = 0
+  plain.keep = false
+  plain.onData = chunk => {
+    hash.update(chunk)
+    since += chunk.length
+    if (since < PIECE * 2) return
+    since = 0
+    plain.pause()
+    setTimeout(() => plain.resume(), 8)
+  }
+  return plain.ended.then(end => (end === 'fin' ? hash.digest('hex') : `${end} after ${plain.received}`))
+}
+
+describe('bulk', () => {
+  test('64 MiB each way at once, while both read slowly: the same hashes', async () => {
+    const arrived = Promise.withResolvers<{ up: string; sent: string }>()
+    using both = service(plain => {
+      if (both.accepted.length < 2) return // The agent looking whether the service answers.
+      const up = readSlowly(plain)
+      void Promise.all([up, sendAll(plain, 2)]).then(([up, sent]) => arrived.resolve({ up, sent }), arrived.reject)
+    })
+    await using tunnel = await tunnelTo(both.local)
+    await until(() => both.accepted.length > 0, 'the agent has looked')
+    const visitor = await Plain.dial(tunnel.at)
+    const down = readSlowly(visitor)
+    const sent = await within(90_000, sendAll(visitor, 1), () => `sent with ${visitor.received} received`)
+    const service_ = await within(90_000, arrived.promise, () => `the service has ${both.accepted[1]?.received}`)
+    expect(service_.up).toBe(sent)
+    expect(await within(90_000, down, () => `received ${visitor.received}`)).toBe(service_.sent)
+  }, 120_000)
+
+  test('what a visitor does not read is not held: relay and agent stay small', async () => {
+    await using source = await served('source')
+    await using tunnel = await tunnelTo(source.local)
+    const before = { relay: tunnel.relay.pss(), agent: tunnel.agent.pss() }
+    const visitors: Plain[] = []
+    for (let i = 0; i < 20; i++) {
+      const visitor = await Plain.dial(tunnel.at)
+      visitor.pause()
+      visitors.push(visitor)
+    }
+    // Full when the service's sending stops: nobody takes a byte any more.
+    let last = -1
+    await until(
+      async () => {
+        const { agent } = { agent: tunnel.agent.pss() }
+        const same = Math.abs(agent - last) < 65_536
+        last = agent
+        await Bun.sleep(100)
+        return same
+      },
+      'all buffers are full',
+      30_000,
+    )
+    // First credit and what one read gives, for each; half as much again for what an allocator keeps.
+    const most = 20 * (64 + 512) * 1024 * 1.5 + (24 << 20)
+    expect(tunnel.relay.pss() - before.relay).toBeLessThan(most)
+    expect(tunnel.agent.pss() - before.agent).toBeLessThan(most)
+    for (const visitor of visitors) visitor.reset()
+  }, 60_000)
+
+  test('a visitor that never reads: the others keep at least 0.7 of their rate', async () => {
+    await using source = await served('source')
+    await using tunnel = await tunnelTo(source.local)
+    const readers: Plain[] = []
+    for (let i = 0; i < 4; i++) {
+      const reader = await Plain.dial(tunnel.at)
+      reader.keep = false
+      readers.push(reader)
+    }
+    const total = () => readers.reduce((sum, reader) => sum + reader.received, 0)
+    // The rate over a number of bytes, not over a time: nothing is measured while nothing flows.
+    const rate = async () => {
+      const from = total()
+      const began = performance.now()
+      await until(() => total() - from > 96 << 20, '96 MiB flow', 60_000)
+      return (total() - from) / (performance.now() - began)
+    }
+    await rate()
+    const ratios: number[] = []
+    for (let round = 0; round < 5; round++) {
+      const before = await rate()
+      const stuck: Plain[] = []
+      for (let i = 0; i < 3; i++) {
+        const visitor = await Plain.dial(tunnel.at)
+        visitor.pause()
+        stuck.push(visitor)
+      }
+      ratios.push((await rate()) / before)
+      for (const visitor of stuck) visitor.reset()
+    }
+    ratios.sort((a, b) => a - b)
+    console.log(`rates beside visitors that never read: ${ratios.map(r => r.toFixed(2)).join(' ')} of those alone`)
+    expect(ratios[2]!).toBeGreaterThan(0.7)
+    for (const reader of readers) reader.reset()
+  }, 120_000)
+
+  test('a flood of 1-byte writes arrives in order', async () => {
+    const expected = block(3, 20_000)
+    using collecting = service(plain => void plain.ended.then(() => plain.finish()))
+    await using tunnel = await tunnelTo(collecting.local)
+    await until(() => collecting.accepted.length > 0, 'the agent has looked')
+    const next = collecting.next()
+    const visitor = await Plain.dial(tunnel.at)
+    for (let i = 0; i < expected.length; i++) await visitor.send(expected.subarray(i, i + 1))
+    visitor.finish()
+    const { bytes, end } = await (await next).readAll()
+    expect({ end, sha: sha256(bytes) }).toEqual({ end: 'fin', sha: sha256(expected) })
+  }, 60_000)
+})
