@@ -286,7 +286,7 @@ export class Pool {
   }
 
   #inRange(port: number): boolean {
-    return port >= this.range.from && port <= this.range.to
+    return Number.isInteger(port) && port >= this.range.from && port <= this.range.to
   }
 
   /** The pool's time. A quarantine ends by it, and begins at `#clock + #doubt`: never early, never short. */

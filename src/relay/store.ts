@@ -1,7 +1,7 @@
 // What a relay must not forget, in <state>/relay.db: who is allowed, which invites are left, who holds which port. What
 // was promised to an agent is on disk before it is promised. The folder belongs to one relay at a time, by a lock that
 // the system drops with the process, however it ends.
-import { Database, SQLiteError, type SQLQueryBindings, type Statement } from 'bun:sqlite'
+import { Database, SQLiteError, type SQLQueryBindings } from 'bun:sqlite'
 import { chmodSync, existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { asWarrenError, WarrenError } from '../errors.ts'
