@@ -2,20 +2,34 @@
 import { randomBytes } from 'node:crypto'
 import { CONTROL_PORT, formatHostPort, formatLocal, parseHostPort, type TunnelSpec } from '../config/index.ts'
 import { type Code, ERRORS, WarrenError } from '../errors.ts'
-import { Memory, type Over, RESET_CODE, SESSION_CODE, Session, type TunnelAnswer } from '../frame/index.ts'
+import {
+  type AckBody,
+  Memory,
+  type Over,
+  RESET_CODE,
+  SESSION_CODE,
+  Session,
+  type TunnelAnswer,
+} from '../frame/index.ts'
 import { type KeyPair, looksLikeInvite, parseInvite } from '../identity/index.ts'
-import { Carrier, Splice } from '../link/index.ts'
-import { type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
+import { type Break, Carrier, Splice } from '../link/index.ts'
+import { type Connection, type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Backoff } from './backoff.ts'
-import { type Registered, register } from './registration.ts'
+import { type Greeted, type KnownRelay, refusalError } from './greeting.ts'
+import { register } from './registration.ts'
+import { type Resumable, Resuming } from './resumption.ts'
+import { Roaming } from './roaming.ts'
 import { Service } from './services.ts'
 import { AgentState } from './state.ts'
 
 /** After another process of this key took over, in ms. */
 const REPLACED_MS = 30_000
 const DRAIN_LOOK_MS = 50
+/** After a FIN the relay's process is likely gone: no use in holding for long. */
+const HOLD_AFTER_FIN_MS = 3_000
+const NOTHING = Buffer.alloc(0)
 const RTT_EVENT_MS = 1_000
 
 export type AgentOptions = {
@@ -26,6 +40,8 @@ export type AgentOptions = {
   /** What the relay's operator sees it as. */
   name: string
   deadAfterMs: number
+  /** How long open streams outlive a broken link; 0: not at all. */
+  holdMs: number
   drainMs: number
 }
 
@@ -46,10 +62,10 @@ export async function startAgent(options: AgentOptions, emit: Emit, log: Log): P
   return new RunningAgent(options, relay, state, state.key(`warren ${options.name}`), emit, log)
 }
 
-type KnownRelay = { host: string; port: number; pin: Uint8Array; token: Uint8Array | null }
+type Invited = KnownRelay & { token: Uint8Array | null }
 
 /** An invite brings the pin; otherwise the relay must have been met before. */
-function findRelay(text: string | null, state: AgentState): KnownRelay {
+function findRelay(text: string | null, state: AgentState): Invited {
   if (text !== null && looksLikeInvite(text)) {
     const { host, port, pin, token } = parseInvite(text)
     return { host, port, pin, token }
@@ -64,12 +80,20 @@ function findRelay(text: string | null, state: AgentState): KnownRelay {
 }
 
 /** One session with the relay, from its ACK on. */
-type Live = { session: Session; carrier: Carrier; since: number; splices: Set<Splice>; draining: boolean }
+type Live = Resumable & {
+  readonly carrier: Carrier
+  readonly since: number
+  readonly splices: Set<Splice>
+  hold: Hold | null
+}
+
+/** What a session waits by, between two connections. */
+type Hold = { readonly since: number; readonly timer: ReturnType<typeof setTimeout>; readonly resuming: Resuming }
 
 class RunningAgent implements Agent {
   readonly closed: Promise<WarrenError | null>
   readonly #options: AgentOptions
-  readonly #relay: KnownRelay
+  readonly #relay: Invited
   readonly #address: string
   readonly #state: AgentState
   readonly #key: KeyPair
@@ -79,6 +103,7 @@ class RunningAgent implements Agent {
   readonly #memory = new Memory()
   readonly #services = new Map<number, Service>()
   readonly #backoff = new Backoff(Math.random)
+  readonly #roaming: Roaming
   /** The session that new streams come from; the relay may still be draining older ones. */
   #live: Live | null = null
   readonly #all = new Set<Live>()
@@ -93,7 +118,7 @@ class RunningAgent implements Agent {
   #rttAt = 0
   #resolveClosed: (error: WarrenError | null) => void = () => {}
 
-  constructor(options: AgentOptions, relay: KnownRelay, state: AgentState, key: KeyPair, emit: Emit, log: Log) {
+  constructor(options: AgentOptions, relay: Invited, state: AgentState, key: KeyPair, emit: Emit, log: Log) {
     this.#options = options
     this.#relay = relay
     this.#address = formatHostPort(relay.host, relay.port)
@@ -106,6 +131,10 @@ class RunningAgent implements Agent {
       this.#resolveClosed = resolve
     })
     for (const service of this.#services.values()) service.check()
+    this.#roaming = new Roaming(
+      () => this.#live?.carrier.localHost ?? null,
+      () => this.#live?.carrier.break('reset'),
+    )
     this.#connect()
   }
 
@@ -137,6 +166,7 @@ class RunningAgent implements Agent {
     this.#over = true
     this.#ending = true
     this.#giveUpConnecting()
+    this.#roaming.stop()
     for (const service of this.#services.values()) service.stop()
     for (const live of [...this.#all]) {
       live.session.close(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
@@ -151,8 +181,9 @@ class RunningAgent implements Agent {
     if (this.#ending || this.#attempt !== null || this.#live !== null) return
     this.#emit({ event: 'session', state: 'connecting', relay: this.#address })
     this.#attempt = register(
+      this.#relay,
       {
-        ...this.#relay,
+        token: this.#relay.token,
         key: this.#key,
         instance: this.#instance,
         name: this.#options.name,
@@ -161,11 +192,13 @@ class RunningAgent implements Agent {
       },
       result => {
         this.#attempt = null
-        if ('error' in result) {
-          this.#failed(result.error)
-          return null
+        if ('error' in result) this.#failed(result.error)
+        else {
+          const { answer, connection, rest } = result.ok
+          if (answer.ok) return this.#connected(connection, answer.ack, rest)
+          this.#failed(refusalError(this.#address, answer))
         }
-        return this.#connected(result.ok)
+        return null
       },
     )
   }
@@ -191,7 +224,7 @@ class RunningAgent implements Agent {
     this.#timer = setTimeout(() => this.#connect(), retryInMs)
   }
 
-  #connected({ connection, ack, rest }: Registered): Handler | null {
+  #connected(connection: Connection, ack: AckBody, rest: Buffer): Handler | null {
     try {
       this.#state.remember(this.#relay.host, this.#relay.port, this.#relay.pin)
     } catch (thrown) {
@@ -201,7 +234,7 @@ class RunningAgent implements Agent {
     const refusals = ack.tunnels.filter(answer => 'refused' in answer)
     const [first] = refusals
     if (first !== undefined && (refusals.length === ack.tunnels.length || !this.#served)) {
-      const error = refusalError(first)
+      const error = tunnelError(first)
       const fatal = error.entry.agent === 'ends' && !this.#served
       if (fatal) this.#failed(error)
       else this.#retry(error.code, error.message, error.code === 'W-REPLACED' ? REPLACED_MS : 0)
@@ -214,12 +247,14 @@ class RunningAgent implements Agent {
     this.#served = true
     this.#yields = false
 
-    const carrier = new Carrier(connection)
+    const carrier = new Carrier(how => this.#broken(live, how))
     const live: Live = {
       carrier,
+      id: ack.session,
+      attempt: 0,
       since: performance.now(),
       splices: new Set(),
-      draining: false,
+      hold: null,
       session: new Session(
         {
           opener: false,
@@ -240,6 +275,7 @@ class RunningAgent implements Agent {
               const dialing = service.connect(stream, splice)
             },
             wake: () => carrier.wake(),
+            silent: () => carrier.break('silence'),
             over: how => {
               carrier.finish()
               this.#lost(live, how)
@@ -257,7 +293,7 @@ class RunningAgent implements Agent {
     this.#all.add(live)
     this.#emit({ event: 'session', state: 'connected', relay: this.#address, rtt: null })
     for (const answer of ack.tunnels) this.#answered(answer)
-    carrier.start(live.session, null, rest)
+    carrier.start(live.session, connection, NOTHING, rest)
     return carrier
   }
 
@@ -267,7 +303,7 @@ class RunningAgent implements Agent {
     const spec = this.#services.get(answer.id)?.spec
     if (spec === undefined) return
     if ('refused' in answer) {
-      const { code, message } = refusalError(answer)
+      const { code, message } = tunnelError(answer)
       this.#emit({ event: 'warning', code, message })
     } else {
       this.#emit({
@@ -309,7 +345,6 @@ class RunningAgent implements Agent {
   #goaway(live: Live, code: number, text: string): void {
     if (this.#live !== live) return
     this.#live = null
-    live.draining = true
     this.#endWhenDrained(live)
     if (code === SESSION_CODE.REPLACED) {
       this.#yields = true
@@ -325,8 +360,59 @@ class RunningAgent implements Agent {
     live.session.close(SESSION_CODE.SHUTDOWN, 'drained')
   }
 
+  // ---- Between two connections.
+
+  #broken(live: Live, how: Break): void {
+    const holdMs = how === 'fin' ? Math.min(HOLD_AFTER_FIN_MS, this.#options.holdMs) : this.#options.holdMs
+    const reason = BREAKS[how]
+    if (holdMs === 0 || this.#over) return live.session.lost(reason)
+    const streams = live.splices.size
+    this.#emit({ event: 'session', state: 'held', relay: this.#address, streams, holdMs, reason })
+    live.hold = {
+      since: performance.now(),
+      timer: setTimeout(() => this.#expire(live, `not resumed within ${holdMs / 1000} s`), holdMs),
+      resuming: new Resuming(this.#relay, this.#key, live, answered => this.#resumed(live, answered)),
+    }
+  }
+
+  #resumed(live: Live, { connection, answer, rest }: Greeted<{ ok: true; position: number }>): Handler | null {
+    const { hold } = live
+    if (hold === null) return null
+    if (!answer.ok) {
+      if (answer.code === SESSION_CODE.REPLACED) this.#yields = true
+      this.#expire(live, 'the relay no longer has the session')
+      return null
+    }
+    if (!live.session.resumable(answer.position)) {
+      this.#expire(live, "the relay's position is not in the ring")
+      return null
+    }
+    clearTimeout(hold.timer)
+    live.hold = null
+    const replayed = live.carrier.resume(connection, answer.position, NOTHING, rest)
+    this.#emit({
+      event: 'session',
+      state: 'resumed',
+      relay: this.#address,
+      streams: live.splices.size,
+      replayed,
+      afterMs: Math.round(performance.now() - hold.since),
+    })
+    return live.carrier
+  }
+
+  #expire(live: Live, reason: string): void {
+    this.#emit({ event: 'session', state: 'expired', relay: this.#address, streams: live.splices.size, reason })
+    live.session.lost(reason)
+  }
+
   #lost(live: Live, how: Over): void {
     this.#all.delete(live)
+    if (live.hold !== null) {
+      clearTimeout(live.hold.timer)
+      live.hold.resuming.stop()
+      live.hold = null
+    }
     if (this.#live !== live) return
     this.#live = null
     if (this.#ending) return
@@ -337,8 +423,15 @@ class RunningAgent implements Agent {
       return
     }
     this.#backoff.sessionLasted(performance.now() - live.since)
-    this.#retry(code, reason, 0)
+    if (this.#yields) this.#retry('W-REPLACED', reason, REPLACED_MS)
+    else this.#retry(code, reason, 0)
   }
+}
+
+const BREAKS: Record<Break, string> = {
+  fin: 'the relay closed the connection',
+  reset: 'the connection broke',
+  silence: 'the link fell silent',
 }
 
 function codeOf(how: Over): Code {
@@ -359,7 +452,7 @@ function codeOf(how: Over): Code {
 }
 
 /** A relay names a code of errors.ts; one that this version does not know is told as it is. */
-function refusalError(answer: { refused: string; why: string }): WarrenError {
+function tunnelError(answer: { refused: string; why: string }): WarrenError {
   const code = answer.refused in ERRORS ? (answer.refused as Code) : 'W-REFUSED'
   return new WarrenError(code, answer.why)
 }

@@ -30,6 +30,12 @@ export const relay = leaf({
       default: '5s',
       description: 'Give up a session silent this long',
     },
+    hold: {
+      type: 'string',
+      valueHint: 'TIME',
+      default: '30s',
+      description: 'How long open streams outlive a broken link; 0 turns it off',
+    },
     drain: { type: 'string', valueHint: 'TIME', default: '30s', description: 'What open streams get at the end' },
     ...stateFlag,
     ...viewFlags,
@@ -56,6 +62,7 @@ export const relay = leaf({
       publicHost: args['public-host'] === undefined ? null : parseHost(args['public-host'], '--public-host'),
       bind: args.bind === undefined ? everyAddress() : parseHost(args.bind, '--bind'),
       deadAfterMs: parseDuration(args['dead-after'], '--dead-after', 1000, 600_000),
+      holdMs: parseDuration(args.hold, '--hold'),
       drainMs: parseDuration(args.drain, '--drain'),
       invite: 'first-start',
     } as const

@@ -26,6 +26,12 @@ export const tcp = leaf({
       default: '5s',
       description: 'Give up a session silent this long',
     },
+    hold: {
+      type: 'string',
+      valueHint: 'TIME',
+      default: '30s',
+      description: 'How long open streams outlive a broken link; 0 turns it off',
+    },
     drain: { type: 'string', valueHint: 'TIME', default: '30s', description: 'What open streams get at the end' },
     ...stateFlag,
     ...viewFlags,
@@ -45,13 +51,14 @@ export const tcp = leaf({
   run: async args => {
     const tunnels = tunnelsOf(args._, args.port, args.name)
     const deadAfterMs = parseDuration(args['dead-after'], '--dead-after', 1000, 600_000)
+    const holdMs = parseDuration(args.hold, '--hold')
     const drainMs = parseDuration(args.drain, '--drain')
     const relay = await relayFrom(args)
     const { startAgent } = await import('../agent/index.ts')
     const { stateFolder } = await import('../config/state.ts')
     const state = stateFolder('agent', args.state)
     await stay(viewOptions('agent', args), view =>
-      startAgent({ tunnels, relay, state, name: hostname(), deadAfterMs, drainMs }, view.emit, view.log),
+      startAgent({ tunnels, relay, state, name: hostname(), deadAfterMs, holdMs, drainMs }, view.emit, view.log),
     )
   },
 })

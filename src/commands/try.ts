@@ -77,7 +77,7 @@ export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Pr
   // Also when the process ends in a way of its own.
   process.once('exit', remove)
 
-  const limits = { deadAfterMs: 5000, drainMs: 5000 }
+  const limits = { deadAfterMs: 5000, holdMs: 30_000, drainMs: 5000 }
   try {
     const relay = await startRelay(
       {

@@ -15,6 +15,8 @@ import {
   LIMIT,
   RESET,
   RESET_CODE,
+  RESUME,
+  RESUMED,
   SESSION_CODE,
   UNBIND,
   VERSION,
@@ -161,18 +163,23 @@ export function controlFrame(m: Control): Buffer {
     case BIND:
       return frame(packr.pack([m.type, 0, m.tunnel]))
     case BOUND:
-      return frame(packr.pack([m.type, 0, m.answer]))
+      return frame(packr.pack([m.type, 0, clipped(m.answer)]))
     case UNBIND:
       return frame(packr.pack([m.type, 0, m.tunnel]))
   }
 }
 
-/** At most LIMIT.text bytes of `s`, cut between characters. */
+/** At most LIMIT.text bytes of `s`, cut between characters. Half a surrogate pair would not be UTF-8 to the peer. */
 function clip(s: string): string {
-  if (Buffer.byteLength(s) <= LIMIT.text) return s
-  let cut = s.slice(0, LIMIT.text)
-  while (Buffer.byteLength(cut) > LIMIT.text) cut = cut.slice(0, -1)
-  return cut.toWellFormed()
+  const whole = s.toWellFormed()
+  if (Buffer.byteLength(whole) <= LIMIT.text) return whole
+  let cut = whole.slice(0, LIMIT.text)
+  while (Buffer.byteLength(cut) > LIMIT.text || !cut.isWellFormed()) cut = cut.slice(0, -1)
+  return cut
+}
+
+function clipped(answer: TunnelAnswer): TunnelAnswer {
+  return 'why' in answer ? { ...answer, why: clip(answer.why) } : answer
 }
 
 /** The bytes that an agent signs and sends as INIT's body. */
@@ -185,7 +192,7 @@ export function initFrame(body: Uint8Array, signature: Uint8Array): Buffer {
 }
 
 export function ackFrame(body: AckBody): Buffer {
-  return frame(packr.pack([ACK, 0, body]))
+  return frame(packr.pack([ACK, 0, { ...body, tunnels: body.tunnels.map(clipped) }]))
 }
 
 /** RESET on stream 0, as the only answer to a registration. */
@@ -193,11 +200,56 @@ export function refusalFrame(code: number, reason: string): Buffer {
   return controlFrame({ type: RESET, stream: 0, code, text: reason })
 }
 
+// Resume: a session goes on over another connection.
+
+/** A position, which msgpackr must not see as a number: 8 bytes, big-endian. */
+const position = v.pipe(
+  bin(8),
+  v.transform(b => Buffer.from(b).readUInt32BE(0) * 0x1_0000_0000 + Buffer.from(b).readUInt32BE(4)),
+  v.maxValue(LIMIT.position),
+)
+
+function packPosition(value: number): Buffer {
+  const bytes = Buffer.alloc(8)
+  bytes.writeUInt32BE(Math.floor(value / 0x1_0000_0000), 0)
+  bytes.writeUInt32BE(value >>> 0, 4)
+  return bytes
+}
+
+const resumeBody = v.strictObject({ session: bin(16), attempt: v.pipe(u32, v.minValue(1)), position })
+export type ResumeBody = v.InferOutput<typeof resumeBody>
+
+/** The bytes that an agent signs and sends as RESUME's body. */
+export function packResumeBody(body: ResumeBody): Buffer {
+  return Buffer.from(packr.pack({ ...body, position: packPosition(body.position) }))
+}
+
+export function resumeFrame(body: Uint8Array, signature: Uint8Array): Buffer {
+  return frame(packr.pack([RESUME, 0, body, signature]))
+}
+
+export function resumedFrame(at: number): Buffer {
+  return frame(packr.pack([RESUMED, 0, packPosition(at)]))
+}
+
+export type Resume = { body: ResumeBody; signed: Buffer; signature: Buffer }
+
 export type Init = { body: InitBody; signed: Buffer; signature: Buffer }
 
 const signature = bin(64)
 const anyBin = v.custom<Buffer>(x => x instanceof Uint8Array)
 const initShape = v.strictTuple([v.literal(INIT), zero, anyBin, signature])
+
+const resumeShape = v.strictTuple([v.literal(RESUME), zero, anyBin, signature])
+
+/** What a connection to the relay begins with: INIT or RESUME. Throws a Violation. */
+export function readFirst(body: Buffer): { init: Init } | { resume: Resume } {
+  const value = unpackGuarded(body)
+  if (!Array.isArray(value) || value[0] !== RESUME) return { init: readInit(body) }
+  const [, , signed, sig] = read(resumeShape, value, 'RESUME')
+  const resumed = read(resumeBody, unpackGuarded(Buffer.from(signed)), 'RESUME')
+  return { resume: { body: resumed, signed: Buffer.from(signed), signature: Buffer.from(sig) } }
+}
 
 /** The INIT in `body`; `signed` are the bytes that the signature covers, as received. Throws a Violation. */
 export function readInit(body: Buffer): Init {
@@ -225,4 +277,20 @@ export function readRegistration(body: Buffer): Registration {
   const [, , ack] = read(ackShape, value, 'ACK')
   if (ack.version !== VERSION) throw new Violation(`version ${ack.version}`, SESSION_CODE.VERSION)
   return { ok: true, ack }
+}
+
+const resumedShape = v.strictTuple([v.literal(RESUMED), zero, position])
+
+export type Resumption = { ok: true; position: number } | { ok: false; code: number; text: string }
+
+/** What the relay answered to RESUME. Throws a Violation. */
+export function readResumption(body: Buffer): Resumption {
+  const value = unpackGuarded(body)
+  if (Array.isArray(value) && value[0] === RESET) {
+    const [, stream, code, reason] = read(refusalShape, value, 'RESET')
+    if (stream !== 0) throw new Violation('RESET: not of the session')
+    return { ok: false, code, text: reason }
+  }
+  const [, , at] = read(resumedShape, value, 'RESUMED')
+  return { ok: true, position: at }
 }

@@ -44,6 +44,8 @@ export interface SessionEvents {
   unbind?(tunnel: number): void
   /** A round trip was measured, in ms. */
   roundTrip?(ms: number): void
+  /** Nothing was heard for the limit: detach, or give it up by lost(). Without this the session is over. */
+  silent?(): void
 }
 
 export type SessionOptions = {
@@ -128,6 +130,8 @@ export class Session implements Frames {
   #pongDue = false
   #pongOpaque = 0
 
+  /** False between connections: nothing is encoded, only flags and sums change. */
+  #attached = true
   #over: Over | null = null
   #overSent = false
 
@@ -152,6 +156,18 @@ export class Session implements Frames {
     return this.#over !== null
   }
 
+  /** Whether a connection carries it now. */
+  get attached(): boolean {
+    return this.#attached
+  }
+
+  /** Bytes kept for a replay and for streams that wait: what holding this session costs. */
+  get held(): number {
+    let bytes = this.#ring.inFlight
+    for (const stream of this.#streams.values()) bytes += stream.backlog + stream.queued
+    return bytes
+  }
+
   /** Bytes received since registration: the position that a receipt names. */
   position(): number {
     return this.#received
@@ -161,7 +177,7 @@ export class Session implements Frames {
 
   /** Bytes of the connection. True when no view of `buf` was kept, so that it may be freed. */
   receive(buf: Buffer, now: number): boolean {
-    if (this.#over !== null) return true
+    if (this.#over !== null || !this.#attached) return true
     this.#heardAt = now
     this.#suspect = false
     this.#received += buf.length
@@ -192,6 +208,7 @@ export class Session implements Frames {
 
   /** Encodes what may go now and writes it. False when the connection is blocked: call again when it drains. */
   transmit(write: Write, now: number): boolean {
+    if (!this.#attached) return true
     // What callbacks add while this runs is encoded in the next round of it: no wake-up for that.
     this.#awake = true
     this.#blocked = !this.#send(write, now)
@@ -219,14 +236,15 @@ export class Session implements Frames {
    * clock. A tick that comes late says that this process was held up, not that the peer was silent.
    */
   tick(now: number): number {
-    if (this.#over !== null) return Number.POSITIVE_INFINITY
+    if (this.#over !== null || !this.#attached) return Number.POSITIVE_INFINITY
     const late = now - this.#promised
     if (late > 0) this.#heardAt = Math.min(now, this.#heardAt + late)
     if (now - this.#heardAt >= this.#deadAfter) {
       // One more poll: what arrived meanwhile lies in the socket, unread. Timers run before that poll when the loop was
       // held up, so a second tick that is itself late proves nothing.
       if (this.#suspect && late < this.#deadAfter / LATE) {
-        this.#end({ by: 'silence', code: SESSION_CODE.DEAD, text: `silent for ${this.#deadAfter} ms` })
+        if (this.#events.silent) this.#events.silent()
+        else this.#end({ by: 'silence', code: SESSION_CODE.DEAD, text: `silent for ${this.#deadAfter} ms` })
         return Number.POSITIVE_INFINITY
       }
       this.#suspect = true
@@ -249,7 +267,7 @@ export class Session implements Frames {
 
   /** When tick() is due, in the clock of `now`. */
   deadline(): number {
-    if (this.#over !== null) return Number.POSITIVE_INFINITY
+    if (this.#over !== null || !this.#attached) return Number.POSITIVE_INFINITY
     // While the peer is suspected, the poll between two ticks is what is waited for.
     if (this.#suspect) return this.#promised
     const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
@@ -257,11 +275,54 @@ export class Session implements Frames {
     return this.#promised
   }
 
-  /** The connection is gone: every stream that had not ended is reset. */
-  lost(): void {
+  /** The connection is gone for good: every stream that had not ended is reset. */
+  lost(text = 'the connection broke'): void {
     this.#overSent = true
-    this.#end({ by: 'lost', code: RESET_CODE.ABORTED, text: 'the connection broke' })
+    this.#end({ by: 'lost', code: RESET_CODE.ABORTED, text })
     this.#ring.clear()
+  }
+
+  // ---- Between two connections (docs/protocol.md, "Resume").
+
+  /** The connection is mute. Every source is paused in this call; what arrived before goes on to the sinks. */
+  detach(): void {
+    if (!this.#attached || this.#over !== null) return
+    this.#attached = false
+    this.#suspect = false
+    for (const stream of this.#streams.values()) stream.sink.hold?.()
+  }
+
+  /** Whether the ring still has everything from the peer's position on. */
+  resumable(peerPosition: number): boolean {
+    return this.#over === null && peerPosition >= this.#ring.tail && peerPosition <= this.#ring.sent
+  }
+
+  /**
+   * A new connection carries the session on from `peerPosition`, which is resumable; the caller has told the peer
+   * position(). Returns how many bytes are replayed.
+   */
+  attach(peerPosition: number, now: number): number {
+    const replayed = this.#ring.sent - peerPosition
+    if (peerPosition > this.#ring.tail) this.#ring.receipt(peerPosition)
+    this.#ring.rewind(peerPosition)
+    // The positions exchanged are receipts both ways.
+    this.#receipted = this.#received
+    this.#receiptDue = false
+    this.#receiptAt = Number.POSITIVE_INFINITY
+    this.window.reset()
+    this.#pingSentAt.fill(-1)
+    this.#startingPings = STARTING_PINGS - 1
+    this.#pingAt = now
+    this.#pingDue = true
+    this.#heardAt = now
+    this.#suspect = false
+    this.#promised = Number.POSITIVE_INFINITY
+    this.#blocked = false
+    this.#attached = true
+    for (const stream of this.#streams.values()) stream.sink.go?.()
+    this.#awake = false
+    this.#wake()
+    return replayed
   }
 
   // ---- What the owner of the session calls.
@@ -269,6 +330,7 @@ export class Session implements Frames {
   /** Opens a stream, or null when the session takes no more for now. DATA may be offered at once. */
   open(opening: Opening, sink: Sink): Stream | null {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
+    if (!this.#attached) return null
     if (this.#streams.size >= LIMIT.streams || this.#opens.size >= OPENS_WAITING || this.memory.full) return null
     if (this.#lastId === LIMIT.streamId) return null
     const stream = new Stream(this, ++this.#lastId, sink, false, this.#peerFirstCredit)
@@ -307,7 +369,7 @@ export class Session implements Frames {
 
   offer(stream: Stream, buf: Buffer): boolean {
     let at = 0
-    if (stream.pending === null && stream.announced) {
+    if (stream.pending === null && stream.announced && this.#attached) {
       at = this.#encodeNow(stream, buf)
       if (at > 0) this.#wake()
       if (at === buf.length) return true
@@ -507,7 +569,7 @@ export class Session implements Frames {
   // ---- Who sends next.
 
   #wake(): void {
-    if (this.#awake) return
+    if (this.#awake || !this.#attached) return
     this.#awake = true
     this.#events.wake()
   }

@@ -15,6 +15,10 @@ export interface Sink {
   end(): void
   /** The stream is gone, both ways, and did not end by FIN. */
   reset(code: ResetCode): void
+  /** The session has no connection: read no more from the source, whatever offer() returned. */
+  hold?(): void
+  /** It has one again. */
+  go?(): void
 }
 
 type Chunk = { readonly buf: Buffer; at: number; end: number }

@@ -1,47 +1,81 @@
 // Drives a session over a connection: what arrives goes to receive(), what the session has to send is transmitted once
 // a turn of the event loop, and one timer calls tick(). Gathering by setImmediate is what makes it fast: an immediate
-// write costs 65 % more CPU a request (docs/performance.md).
+// write costs 65 % more CPU a request. A connection that breaks is replaced by another one; the session stays.
 import type { Session } from '../frame/index.ts'
 import type { Connection, Ended, Handler } from '../net/index.ts'
 
 /** How long a session's last frames may take to leave after its end, in ms. */
 const FAREWELL_MS = 2_000
 
+/** How a connection broke: by FIN its process is likely gone; a reset or silence is more likely the link. */
+export type Break = 'fin' | 'reset' | 'silence'
+
+const NOTHING = Buffer.alloc(0)
+
 export class Carrier implements Handler {
-  readonly #connection: Connection
+  /** Null between two connections. */
+  #connection: Connection | null = null
   /** Null until start(): the session needs the carrier's wake() first. */
   #session: Session | null = null
-  /** Bytes that go out before the session's: ACK, which is not part of its positions. */
-  #preamble: Buffer | null = null
-  #preambleAt = 0
+  readonly #onBroken: (how: Break) => void
+  /** Bytes that go out before the session's: ACK or RESUMED, which are not part of its positions. */
+  #preamble: Buffer = NOTHING
   #scheduled = false
   #blocked = false
   #closing = false
   #armedFor = Number.POSITIVE_INFINITY
   #timer: ReturnType<typeof setTimeout> | undefined
-  readonly #write = (buf: Buffer, at: number, len: number): number => this.#connection.write(buf, at, len)
+  readonly #write = (buf: Buffer, at: number, len: number): number => this.#connection!.write(buf, at, len)
   readonly #onImmediate = (): void => {
     this.#scheduled = false
     this.#transmit()
   }
   readonly #onTimer = (): void => {
     this.#armedFor = Number.POSITIVE_INFINITY
-    this.#session?.tick(performance.now())
+    this.#session!.tick(performance.now())
     this.#arm()
   }
 
-  constructor(connection: Connection) {
-    this.#connection = connection
+  /** `onBroken`: the session is detached; it waits for resume(), or for its owner to give it up. */
+  constructor(onBroken: (how: Break) => void) {
+    this.#onBroken = onBroken
   }
 
-  /** `rest`: what arrived behind the registration in the same chunk. */
-  start(session: Session, preamble: Buffer | null, rest: Buffer): void {
+  /** The first connection. `rest`: what arrived behind the registration in the same chunk. */
+  start(session: Session, connection: Connection, preamble: Buffer, rest: Buffer): void {
     this.#session = session
-    this.#preamble = preamble
-    this.#connection.handler = this
-    if (rest.length > 0) session.receive(rest, performance.now())
-    this.wake()
-    this.#arm()
+    this.#carryOn(connection, preamble, rest)
+  }
+
+  /** Goes on over another connection, from the peer's position; returns how many bytes are replayed. */
+  resume(connection: Connection, peerPosition: number, preamble: Buffer, rest: Buffer): number {
+    const replayed = this.#session!.attach(peerPosition, performance.now())
+    this.#carryOn(connection, preamble, rest)
+    return replayed
+  }
+
+  /** Makes the connection mute for good: only then does the session's position stand still. */
+  detach(): void {
+    if (this.#connection === null) return
+    const connection = this.#connection
+    this.#connection = null
+    clearTimeout(this.#timer)
+    this.#armedFor = Number.POSITIVE_INFINITY
+    this.#session!.detach()
+    connection.mute()
+  }
+
+  /** The connection is to be taken for broken. */
+  break(how: Break): void {
+    if (this.#connection === null) return
+    this.detach()
+    if (this.#closing) this.#session!.lost()
+    else this.#onBroken(how)
+  }
+
+  /** The address that the connection was made from; null without one. */
+  get localHost(): string | null {
+    return this.#connection?.localHost ?? null
   }
 
   /** The session has something to send. */
@@ -55,14 +89,8 @@ export class Carrier implements Handler {
   finish(): void {
     if (this.#closing) return
     this.#closing = true
-    this.#connection.linger(FAREWELL_MS)
+    this.#connection?.linger(FAREWELL_MS)
     this.wake()
-  }
-
-  /** Ends the connection at once. */
-  abort(): void {
-    this.#closing = true
-    this.#connection.abort()
   }
 
   onData(buf: Buffer): boolean {
@@ -77,28 +105,35 @@ export class Carrier implements Handler {
   }
 
   onEnd(): void {
-    this.#session!.lost()
-    this.#connection.abort()
+    this.break('fin')
   }
 
-  onClose(_how: Ended): void {
-    clearTimeout(this.#timer)
-    this.#closing = true
-    this.#session!.lost()
+  onClose(how: Ended): void {
+    this.break(how === 'closed' ? 'fin' : 'reset')
+  }
+
+  #carryOn(connection: Connection, preamble: Buffer, rest: Buffer): void {
+    this.#connection = connection
+    this.#preamble = preamble
+    this.#blocked = false
+    connection.handler = this
+    if (rest.length > 0) this.#session!.receive(rest, performance.now())
+    this.wake()
+    this.#arm()
   }
 
   #transmit(): void {
-    if (this.#preamble !== null) {
-      const len = this.#preamble.length - this.#preambleAt
-      this.#preambleAt += this.#connection.write(this.#preamble, this.#preambleAt, len)
-      if (this.#preambleAt < this.#preamble.length) {
-        this.#blocked = true
-        return
-      }
-      this.#preamble = null
+    const connection = this.#connection
+    if (connection === null) return
+    while (this.#preamble.length > 0) {
+      const taken = connection.write(this.#preamble, 0, this.#preamble.length)
+      this.#preamble = this.#preamble.subarray(taken)
+      if (taken > 0) continue
+      this.#blocked = true
+      return
     }
     this.#blocked = !this.#session!.transmit(this.#write, performance.now())
-    if (this.#closing && !this.#blocked) this.#connection.shutdown()
+    if (this.#closing && !this.#blocked) connection.shutdown()
     this.#arm()
   }
 

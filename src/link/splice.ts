@@ -37,6 +37,10 @@ export class Splice implements Handler, Sink {
   #connection: Connection | null = null
   #stream: Stream | null = null
   #sourceEnded = false
+  /** The stream still has a chunk of ours. */
+  #behind = false
+  /** The session is between two connections. */
+  #held = false
   #sinkEnded = false
 
   constructor(session: Session, opening: Opening, onDone: OnDone) {
@@ -89,6 +93,7 @@ export class Splice implements Handler, Sink {
   #attach(connection: Connection): void {
     this.#connection = connection
     connection.handler = this
+    if (this.#held) connection.pause()
     connection.keepAlive(KEEPALIVE_MS)
     connection.resetIfKilled()
   }
@@ -98,6 +103,7 @@ export class Splice implements Handler, Sink {
   onData(buf: Buffer): boolean {
     this.read += buf.length
     if (this.#stream!.offer(buf)) return true
+    this.#behind = true
     this.#connection!.pause()
     return false
   }
@@ -131,7 +137,19 @@ export class Splice implements Handler, Sink {
 
   free(buf: Buffer): void {
     release(buf)
-    this.#connection!.resume()
+    // With more than one chunk waiting, the source waits for the last.
+    this.#behind = this.#stream!.backlog > 0
+    this.#readOn()
+  }
+
+  hold(): void {
+    this.#held = true
+    this.#connection?.pause()
+  }
+
+  go(): void {
+    this.#held = false
+    this.#readOn()
   }
 
   end(): void {
@@ -148,6 +166,10 @@ export class Splice implements Handler, Sink {
   }
 
   // ----
+
+  #readOn(): void {
+    if (!this.#behind && !this.#held) this.#connection?.resume()
+  }
 
   #lingerIfFinished(): void {
     if (this.#sourceEnded && this.#stream!.finReceived) this.#connection!.linger(LINGER_MS)

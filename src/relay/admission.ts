@@ -1,8 +1,18 @@
-// The door of the relay: one INIT, once, within 5 s and 4 KiB, and nothing kept of whoever does not get in. What a
+// The door of the relay: one INIT or RESUME, once, within 5 s and 4 KiB, and nothing kept of whoever does not get in. What a
 // stranger is told gives nothing away: all that is not to be told apart is one REFUSED, 50 ms after its INIT.
-import { FirstFrame, type Init, LIMIT, readInit, refusalFrame, SESSION_CODE, Violation } from '../frame/index.ts'
+import {
+  FirstFrame,
+  type Init,
+  LIMIT,
+  type Resume,
+  readFirst,
+  refusalFrame,
+  SESSION_CODE,
+  Violation,
+} from '../frame/index.ts'
 import { EXPORTER_LENGTH, exporterLabel, hashToken, isCanonicalKey, transcript, verify } from '../identity/index.ts'
 import type { Connection, Ended, Handler } from '../net/index.ts'
+import type { Member } from './sessions.ts'
 import type { Store } from './store.ts'
 import type { Strangers } from './strangers.ts'
 
@@ -22,6 +32,10 @@ export type AdmissionOptions = {
   /** Registered sessions may still be added. */
   room: () => boolean
   admitted: (who: Admitted) => Handler
+  /** The session of that id, or why there is none. */
+  find: (session: Buffer) => Member | typeof SESSION_CODE.UNKNOWN | typeof SESSION_CODE.REPLACED
+  /** A proven agent wants its session back; false: from a position that is gone. */
+  resumed: (member: Member, resume: Resume, connection: Connection) => boolean
   refused: (from: string, key: Uint8Array | null, reason: string) => void
 }
 
@@ -48,7 +62,9 @@ export class Stranger implements Handler {
       const frame = this.#first.push(buf)
       if (frame === null) return true
       if (frame.rest.length > 0) throw new Violation('bytes after INIT')
-      this.#decide(readInit(frame.body))
+      const first = readFirst(frame.body)
+      if ('init' in first) this.#decide(first.init)
+      else this.#resume(first.resume)
     } catch (thrown) {
       if (!(thrown instanceof Violation)) throw thrown
       if (thrown.code === SESSION_CODE.VERSION) this.#refuse(null, thrown.code, thrown.message, 0)
@@ -101,6 +117,23 @@ export class Stranger implements Handler {
     clearTimeout(this.#timer)
     this.#uncount()
     this.#options.admitted({ init, enrolled: status === 'unknown', connection: this.#connection })
+  }
+
+  #resume(resume: Resume): void {
+    const { store, relayKeyHash, find, resumed } = this.#options
+    const member = find(resume.body.session)
+    if (typeof member === 'number') return this.#refuse(null, member, 'no such session to resume', 0)
+    const exporter = this.#connection.exporter(exporterLabel('resume'), EXPORTER_LENGTH)
+    const signed = transcript('resume', 'agent', exporter, relayKeyHash, resume.signed)
+    const reject = (reason: string) => this.#refuse(member.key, SESSION_CODE.REFUSED, reason, REFUSAL_MS)
+    if (!verify(resume.signature, signed, member.key)) return reject('the signature does not fit')
+    if (store.keyStatus(member.key, 'agent') !== 'allowed') return reject('the key is no longer allowed')
+    if (resume.body.attempt <= member.attempt) return reject('an attempt that was made before')
+    if (!resumed(member, resume, this.#connection))
+      return this.#refuse(member.key, SESSION_CODE.RANGE, 'a position that is gone', 0)
+    this.#answered = true
+    clearTimeout(this.#timer)
+    this.#uncount()
   }
 
   #refuse(key: Uint8Array | null, code: number, reason: string, afterMs: number): void {

@@ -12,18 +12,28 @@ import {
   MEMORY_LIMITS,
   Memory,
   RESET_CODE,
+  type Resume,
+  resumedFrame,
   SESSION_CODE,
   Session,
   TUNING,
   VERSION,
 } from '../frame/index.ts'
 import { fingerprint, formatInvite, hashToken, loadOrCreateCertificate, newToken } from '../identity/index.ts'
-import { Carrier } from '../link/index.ts'
-import { descriptors, type Handler, type Listener, listenTls, refuseUnsafeEnvironment } from '../net/index.ts'
+import { type Break, Carrier } from '../link/index.ts'
+import {
+  type Connection,
+  descriptors,
+  type Handler,
+  type Listener,
+  listenTls,
+  refuseUnsafeEnvironment,
+} from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type AdmissionOptions, type Admitted, Stranger } from './admission.ts'
 import { Operator, serveOperator } from './control.ts'
+import { HOLDS, Holds } from './holds.ts'
 import { Pool, QUARANTINE } from './pool.ts'
 import { type Member, Sessions } from './sessions.ts'
 import { Store } from './store.ts'
@@ -37,6 +47,8 @@ const SESSION_RESERVE = 32
 const FIRST_INVITE_MS = 10 * 60_000
 /** How often a drain looks whether the last stream is done. */
 const DRAIN_LOOK_MS = 50
+/** After a FIN the agent's process is likely gone: no use in holding for long. */
+const HOLD_AFTER_FIN_MS = 3_000
 
 export type RelayOptions = {
   /** The control port's address; port 0 takes a free one. */
@@ -48,6 +60,8 @@ export type RelayOptions = {
   bind: string
   state: string
   deadAfterMs: number
+  /** How long the open streams of an agent outlive its link; 0: not at all. */
+  holdMs: number
   drainMs: number
   /** `first-start`: an invite when no key is known yet. */
   invite: 'first-start' | 'never'
@@ -94,6 +108,7 @@ class RunningRelay implements Relay {
   readonly #pool: Pool
   readonly #tunnels: Tunnels
   readonly #sessions = new Sessions()
+  readonly #holds = new Holds(HOLDS, (member, reason) => member.session.lost(reason))
   readonly #memory = new Memory(MEMORY_LIMITS)
   readonly #listener: Listener
   readonly #operator: Listener
@@ -120,7 +135,13 @@ class RunningRelay implements Relay {
     this.fingerprint = `SHA256:${certificate.pin.toString('base64').replace(/=+$/, '')}`
     const publicHost = options.publicHost ?? ownHost(options.listen.host)
     this.#pool = new Pool(store, options.ports, { quarantineMs: QUARANTINE.defaultMs, now: Date.now })
-    this.#tunnels = new Tunnels({ bind: options.bind, publicHost, ports: options.ports }, this.#pool, emit, log)
+    this.#tunnels = new Tunnels(
+      { bind: options.bind, publicHost, ports: options.ports },
+      this.#pool,
+      m => this.#sessions.replaced(m),
+      emit,
+      log,
+    )
     const strangers = new Strangers(() => performance.now())
     const admission: AdmissionOptions = {
       relayKeyHash: certificate.pin,
@@ -128,6 +149,13 @@ class RunningRelay implements Relay {
       strangers,
       room: () => !this.#draining && !descriptors.near(SESSION_RESERVE),
       admitted: who => this.#register(who),
+      find: id => {
+        const hex = id.toString('hex')
+        return (
+          this.#sessions.byId(hex) ?? (this.#sessions.wasReplaced(hex) ? SESSION_CODE.REPLACED : SESSION_CODE.UNKNOWN)
+        )
+      },
+      resumed: (member, resume, connection) => this.#resume(member, resume, connection),
       refused: (from, key, reason) => this.#refused(from, key, reason),
     }
     this.#listener = listenTls(
@@ -218,7 +246,8 @@ class RunningRelay implements Relay {
 
   #register({ init, enrolled, connection }: Admitted): Handler {
     const { body } = init
-    const carrier = new Carrier(connection)
+    const id = randomBytes(16)
+    const carrier = new Carrier(how => this.#broken(member, how))
     const print = fingerprint(body.key)
     const from = formatHostPort(connection.remoteHost, connection.remotePort)
     const session = new Session(
@@ -230,6 +259,7 @@ class RunningRelay implements Relay {
         events: {
           opened: stream => stream.abort(RESET_CODE.PROTOCOL),
           wake: () => carrier.wake(),
+          silent: () => carrier.break('silence'),
           over: how => {
             carrier.finish()
             this.#gone(member, how.by === 'lost' || how.by === 'silence' ? how.text : `${how.by}: ${how.text}`)
@@ -251,6 +281,8 @@ class RunningRelay implements Relay {
       name: this.#store.key(body.key)?.name ?? body.name,
       instance: Buffer.from(body.instance).toString('hex'),
       from,
+      id: id.toString('hex'),
+      attempt: 0,
       yields: body.capabilities.includes('yield'),
       session,
       carrier,
@@ -263,17 +295,54 @@ class RunningRelay implements Relay {
     this.#emit({ event: 'agent', state: enrolled ? 'enrolled' : 'connected', key: print, name: member.name, from })
     const ack = ackFrame({
       version: VERSION,
-      session: randomBytes(16),
+      session: id,
       credit: TUNING.firstCredit,
       capabilities: [],
       tunnels: answers,
     })
-    carrier.start(session, ack, Buffer.alloc(0))
+    carrier.start(session, connection, ack, NOTHING)
     this.#tunnels.admitWaiting(member)
     return carrier
   }
 
+  #broken(member: Member, how: Break): void {
+    const ms = how === 'fin' ? Math.min(HOLD_AFTER_FIN_MS, this.#options.holdMs) : this.#options.holdMs
+    if (ms === 0 || this.#stopped) return member.session.lost(BREAKS[how])
+    const { fingerprint: key, name, from, splices } = member
+    this.#emit({ event: 'agent', state: 'held', key, name, from, reason: BREAKS[how], streams: splices.size })
+    this.#holds.hold(member, ms)
+  }
+
+  #resume(member: Member, { body }: Resume, connection: Connection): boolean {
+    const { session, carrier } = member
+    // The relay may not have noticed yet that the old connection is dead. From here on nothing of it counts.
+    carrier.detach()
+    member.attempt = body.attempt
+    const heldMs = this.#holds.release(member) ?? 0
+    if (!session.resumable(body.position)) {
+      session.lost('the position to resume from is gone')
+      return false
+    }
+    const replayed = carrier.resume(connection, body.position, resumedFrame(session.position()), NOTHING)
+    const { fingerprint: key, name, splices } = member
+    member.from = formatHostPort(connection.remoteHost, connection.remotePort)
+    const afterMs = Math.round(heldMs)
+    this.#emit({
+      event: 'agent',
+      state: 'resumed',
+      key,
+      name,
+      from: member.from,
+      streams: splices.size,
+      replayed,
+      afterMs,
+    })
+    this.#tunnels.admitWaiting(member)
+    return true
+  }
+
   #gone(member: Member, reason: string): void {
+    this.#holds.release(member)
     this.#tunnels.leave(member)
     this.#sessions.remove(member)
     this.#emit({
@@ -308,6 +377,13 @@ class RunningRelay implements Relay {
     this.#store.addInvite(hashToken(token), { role: 'agent', uses: 1, expiresAt: Date.now() + FIRST_INVITE_MS })
     return formatInvite({ host, port: this.#listener.port, pin, token, shared: false })
   }
+}
+
+const NOTHING = Buffer.alloc(0)
+const BREAKS: Record<Break, string> = {
+  fin: 'the agent closed the connection',
+  reset: 'the connection broke',
+  silence: 'the link fell silent',
 }
 
 /** The host that others most likely reach this machine by, when nobody said: the listening one, or its first address. */

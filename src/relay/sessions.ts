@@ -3,6 +3,9 @@ import type { Session } from '../frame/index.ts'
 import type { Carrier, Splice } from '../link/index.ts'
 import type { Tunnel } from './tunnels.ts'
 
+/** Replaced sessions that are remembered. */
+const REPLACED = 1_024
+
 /** One registered session of an agent. */
 export type Member = {
   readonly key: Uint8Array
@@ -11,7 +14,10 @@ export type Member = {
   /** Random bytes of the agent's process, in hex. */
   readonly instance: string
   /** HOST:PORT that it came from. */
-  readonly from: string
+  from: string
+  /** What it is resumed by, in hex, and the number of the last attempt. */
+  readonly id: string
+  attempt: number
   /** It asked not to take over what another process of its key has. */
   readonly yields: boolean
   readonly session: Session
@@ -23,6 +29,9 @@ export type Member = {
 
 export class Sessions {
   readonly #byKey = new Map<string, Set<Member>>()
+  readonly #byId = new Map<string, Member>()
+  /** Ids of sessions that another process replaced, so that whoever wants to resume one is told. Oldest first. */
+  readonly #replaced = new Set<string>()
   #size = 0
 
   get size(): number {
@@ -33,12 +42,32 @@ export class Sessions {
     const others = this.#byKey.get(member.fingerprint)
     if (others === undefined) this.#byKey.set(member.fingerprint, new Set([member]))
     else others.add(member)
+    this.#byId.set(member.id, member)
     this.#size += 1
+  }
+
+  byId(id: string): Member | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** Another process has taken over all that this one had. */
+  replaced(member: Member): void {
+    this.#replaced.add(member.id)
+    if (this.#replaced.size <= REPLACED) return
+    for (const oldest of this.#replaced) {
+      this.#replaced.delete(oldest)
+      return
+    }
+  }
+
+  wasReplaced(id: string): boolean {
+    return this.#replaced.has(id)
   }
 
   remove(member: Member): void {
     const others = this.#byKey.get(member.fingerprint)
     if (!others?.delete(member)) return
+    this.#byId.delete(member.id)
     this.#size -= 1
     if (others.size === 0) this.#byKey.delete(member.fingerprint)
   }

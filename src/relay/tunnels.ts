@@ -16,6 +16,7 @@ const HOLD_MS = 3_000
 const WAITING = 1_024
 /** Descriptors kept for sessions: a visitor that would need one of them is reset. */
 const RESERVE = 128
+const REPLACED = 'another process of this key took over'
 
 export class Tunnel {
   readonly name: string
@@ -43,10 +44,12 @@ class Waiting implements Handler {
   /** What was read before the pause took hold. */
   readonly early: Buffer[] = []
   readonly #tunnel: Tunnel
+  readonly #timer: ReturnType<typeof setTimeout>
 
   constructor(visitor: Connection, tunnel: Tunnel) {
     this.visitor = visitor
     this.#tunnel = tunnel
+    this.#timer = setTimeout(() => visitor.abort(), HOLD_MS)
     visitor.pause()
     visitor.resetIfKilled()
     tunnel.waiting.add(this)
@@ -62,6 +65,12 @@ class Waiting implements Handler {
   onEnd(): void {}
 
   onClose(): void {
+    this.leave()
+  }
+
+  /** It waits no longer. */
+  leave(): void {
+    clearTimeout(this.#timer)
     this.#tunnel.waiting.delete(this)
   }
 }
@@ -76,6 +85,7 @@ export type TunnelOptions = {
 export class Tunnels {
   readonly #options: TunnelOptions
   readonly #pool: Pool
+  readonly #onReplaced: (member: Member) => void
   readonly #emit: Emit
   readonly #log: Log
   readonly #byPort = new Map<number, Tunnel>()
@@ -84,7 +94,8 @@ export class Tunnels {
   #turnedAwaySince = Number.NEGATIVE_INFINITY
   #closed = false
 
-  constructor(options: TunnelOptions, pool: Pool, emit: Emit, log: Log) {
+  constructor(options: TunnelOptions, pool: Pool, onReplaced: (member: Member) => void, emit: Emit, log: Log) {
+    this.#onReplaced = onReplaced
     this.#options = options
     this.#pool = pool
     this.#emit = emit
@@ -201,7 +212,7 @@ export class Tunnels {
   admitWaiting(member: Member): void {
     for (const tunnel of member.tunnels.values())
       for (const waiting of [...tunnel.waiting]) {
-        tunnel.waiting.delete(waiting)
+        waiting.leave()
         const splice = this.#carry(tunnel, member, waiting.visitor)
         for (const buf of waiting.early) splice.onData(buf)
         if (waiting.early.length === 0) waiting.visitor.resume()
@@ -229,7 +240,10 @@ export class Tunnels {
     if (last.instance === next.instance) {
       if (last.tunnels.size === 0) last.session.close(SESSION_CODE.REPLACED, 'a newer session of this process')
     } else if (last.tunnels.size === 0) {
-      last.session.goaway(SESSION_CODE.REPLACED, 'another process of this key took over')
+      this.#onReplaced(last)
+      // Between two connections the old process may be gone as well; its streams are.
+      if (last.session.attached) last.session.goaway(SESSION_CODE.REPLACED, REPLACED)
+      else last.session.close(SESSION_CODE.REPLACED, REPLACED)
     } else {
       last.session.send({ type: UNBIND, tunnel: tunnel.id })
     }
@@ -257,7 +271,7 @@ export class Tunnels {
   #visit(tunnel: Tunnel, visitor: Connection): Handler {
     if (descriptors.near(RESERVE)) return this.#turnAway(visitor)
     const { member } = tunnel
-    if (member !== null) return this.#carry(tunnel, member, visitor)
+    if (member?.session.attached) return this.#carry(tunnel, member, visitor)
     if (tunnel.waiting.size >= WAITING) {
       visitor.abort()
       return TURNED_AWAY

@@ -35,8 +35,7 @@ export function eventLine(event: Event): EventLine {
     case 'stream':
       return streamLine(event)
     case 'agent': {
-      const { state, key, name, from, reason } = event
-      const fields = { name, key, from, ...(reason === undefined ? {} : { reason }) }
+      const { event: _, state, ...fields } = event
       return line(state === 'refused' ? 'warn' : 'info', `agent ${state}`, fields)
     }
     case 'draining':
@@ -57,6 +56,19 @@ function sessionLine(event: Event & { event: 'session' }): EventLine {
       const { code, reason, retryInMs } = event
       return line('warn', 'session lost', { relay, code, reason, retryInMs: Math.round(retryInMs) })
     }
+    case 'held':
+      return line('warn', 'link lost, streams held', {
+        relay,
+        streams: event.streams,
+        holdMs: event.holdMs,
+        reason: event.reason,
+      })
+    case 'resumed': {
+      const { streams, replayed, afterMs } = event
+      return line('info', 'session resumed', { relay, streams, replayed, afterMs })
+    }
+    case 'expired':
+      return line('warn', 'held streams reset', { relay, streams: event.streams, reason: event.reason })
     case 'refused':
       return line('error', 'session refused', { relay, code: event.code, reason: event.reason })
   }

@@ -6,7 +6,20 @@ import type { Event, StreamEnd } from '../telemetry/events.ts'
 export type Session =
   | { readonly state: 'starting' }
   | { readonly state: 'connecting'; readonly relay: string }
-  | { readonly state: 'connected'; readonly relay: string; readonly rtt: number | null }
+  | {
+      readonly state: 'connected'
+      readonly relay: string
+      readonly rtt: number | null
+      /** The last break that its streams outlived, for as long as it is news. */
+      readonly resumed: { readonly streams: number; readonly afterMs: number; readonly at: number } | null
+    }
+  | {
+      readonly state: 'held'
+      readonly relay: string
+      readonly streams: number
+      readonly reason: string
+      readonly until: number
+    }
   | {
       readonly state: 'lost'
       readonly relay: string
@@ -168,10 +181,23 @@ function onSession(model: Model, event: Event & { event: 'session' }): Model {
       // While attempts go on failing, why the last one did says more than that another one began.
       return model.session.state === 'lost' ? model : { ...model, session: { state: 'connecting', relay } }
     case 'connected':
-      return { ...model, session: { state: 'connected', relay, rtt: event.rtt } }
+      return { ...model, session: { state: 'connected', relay, rtt: event.rtt, resumed: null } }
     case 'lost': {
       const { code, reason, retryInMs } = event
       return { ...model, session: { state: 'lost', relay, code, reason, retryAt: model.now + retryInMs } }
+    }
+    case 'held': {
+      const { streams, reason } = event
+      return { ...model, session: { state: 'held', relay, streams, reason, until: model.now + event.holdMs } }
+    }
+    case 'resumed': {
+      const { streams, afterMs } = event
+      const resumed = { streams, afterMs, at: model.now }
+      return { ...model, session: { state: 'connected', relay, rtt: null, resumed } }
+    }
+    case 'expired': {
+      const message = `${event.streams} open streams were reset: ${event.reason}`
+      return { ...model, warning: { code: 'W-RELAY-LOST', message, at: model.now } }
     }
     case 'refused':
       return { ...model, session: { state: 'refused', relay, code: event.code, reason: event.reason } }
@@ -227,5 +253,8 @@ function onAgent(model: Model, event: Event & { event: 'agent' }): Model {
   const { key, name, from } = event
   // One key may have several sessions, each from a port of its own.
   const others = model.agents.filter(agent => agent.key !== key || agent.from !== from)
-  return { ...model, agents: event.state === 'gone' ? others : [...others, { key, name, from }] }
+  return {
+    ...model,
+    agents: event.state === 'gone' || event.state === 'held' ? others : [...others, { key, name, from }],
+  }
 }

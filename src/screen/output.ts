@@ -36,7 +36,9 @@ export class Output {
     }
     this.#waiting += text.length
     try {
-      this.#sink.write(text)
+      const written = this.#sink.write(text)
+      // A reader that went away meanwhile rejects this one, and nobody else would take it.
+      if (written instanceof Promise) written.catch(this.#failed)
     } catch (error) {
       this.#failed(error)
       return

@@ -35,6 +35,13 @@ function agentLines(model: Model): Line[] {
   return [...lines, ...noticeLines(model), ...visitLines(model, many)]
 }
 
+/** How long the screen tells that a session was resumed. */
+const RESUMED_NEWS_MS = 60_000
+
+function streamsOf(count: number): string {
+  return count === 1 ? '1 stream' : `${count} streams`
+}
+
 function sessionLines(session: Session, now: number): Line[] {
   switch (session.state) {
     case 'starting':
@@ -43,7 +50,19 @@ function sessionLines(session: Session, now: number): Line[] {
       return [row('Session', ['yellow', `connecting to ${session.relay}`])]
     case 'connected': {
       const rtt = session.rtt === null ? '' : `   ${formatSpan(session.rtt)} away`
-      return [row('Session', ['green', 'connected'], ['plain', ` to ${session.relay}`], ['dim', rtt])]
+      const { resumed } = session
+      const news =
+        resumed !== null && now - resumed.at < RESUMED_NEWS_MS
+          ? `   resumed after ${(resumed.afterMs / 1000).toFixed(1)} s, ${streamsOf(resumed.streams)} went on`
+          : ''
+      return [row('Session', ['green', 'connected'], ['plain', ` to ${session.relay}`], ['dim', rtt], ['green', news])]
+    }
+    case 'held': {
+      const left = Math.ceil(Math.max(0, session.until - now) / 1000)
+      return [
+        row('Session', ['yellow', `link lost, holding ${streamsOf(session.streams)}`], ['plain', `   ${left} s left`]),
+        row('', ['dim', `${session.reason}; connecting to ${session.relay} again`]),
+      ]
     }
     case 'lost': {
       const wait = Math.ceil(Math.max(0, session.retryAt - now) / 1000)

@@ -12,6 +12,12 @@ export type Event =
   | { event: 'session'; state: 'connecting'; relay: string }
   | { event: 'session'; state: 'connected'; relay: string; rtt: number | null }
   | { event: 'session'; state: 'lost'; relay: string; code: Code; reason: string; retryInMs: number }
+  /** The link broke: open streams are held for `holdMs` while the agent dials again. */
+  | { event: 'session'; state: 'held'; relay: string; streams: number; holdMs: number; reason: string }
+  /** They go on, after so many ms; so many bytes were sent a second time. */
+  | { event: 'session'; state: 'resumed'; relay: string; streams: number; replayed: number; afterMs: number }
+  /** It did not come back in time, or the relay no longer had it: they were reset. */
+  | { event: 'session'; state: 'expired'; relay: string; streams: number; reason: string }
   | { event: 'session'; state: 'refused'; relay: string; code: Code; reason: string }
   /** Round-trip time of the session in ms, at most once a second while it changes. */
   | { event: 'rtt'; rtt: number }
@@ -35,11 +41,16 @@ export type Event =
   /** The relay's view of agents. */
   | {
       event: 'agent'
-      state: 'enrolled' | 'connected' | 'gone' | 'refused'
+      state: 'enrolled' | 'connected' | 'held' | 'resumed' | 'gone' | 'refused'
       key: string
       name: string
       from: string
       reason?: string
+      /** `held`, `resumed`: how many streams. */
+      streams?: number
+      /** `resumed`: bytes sent a second time, and how long it was held. */
+      replayed?: number
+      afterMs?: number
     }
   /** The process is draining: no new streams, `streams` still open. */
   | { event: 'draining'; streams: number; graceMs: number }

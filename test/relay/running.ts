@@ -25,6 +25,7 @@ export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Run
       bind: '127.0.0.1',
       state,
       deadAfterMs: 5_000,
+      holdMs: 30_000,
       drainMs: 1_000,
       invite: 'first-start',
       ...options,

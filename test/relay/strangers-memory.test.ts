@@ -41,19 +41,23 @@ async function crowd(port: number): Promise<RawClient[]> {
   return clients
 }
 
-test.skipIf(process.platform !== 'linux')('1,000 strangers retain at most 32 KiB each', async () => {
-  const port = await controlPort()
-  const before = memory()
-  const clients = await crowd(port)
-  // The most that it ever has, until it has cut off the last of them after its 5 s.
-  let most = 0
-  const sampler = setInterval(() => {
-    most = Math.max(most, memory())
-  }, 20)
-  await Promise.all(clients.map(c => new Promise(end => c.socket.once('close', end))))
-  clearInterval(sampler)
-  const each = Math.round((most - before) / STRANGERS)
-  console.log(`${each} bytes a stranger (from ${before} to ${most})`)
-  expect(each).toBeGreaterThan(0)
-  expect(each).toBeLessThan(MOST)
-}, 30_000)
+test.skipIf(process.platform !== 'linux')(
+  '1,000 strangers retain at most 32 KiB each',
+  async () => {
+    const port = await controlPort()
+    const before = memory()
+    const clients = await crowd(port)
+    // The most that it ever has, until it has cut off the last of them after its 5 s.
+    let most = 0
+    const sampler = setInterval(() => {
+      most = Math.max(most, memory())
+    }, 20)
+    await Promise.all(clients.map(c => new Promise(end => c.socket.once('close', end))))
+    clearInterval(sampler)
+    const each = Math.round((most - before) / STRANGERS)
+    console.log(`${each} bytes a stranger (from ${before} to ${most})`)
+    expect(each).toBeGreaterThan(0)
+    expect(each).toBeLessThan(MOST)
+  },
+  30_000,
+)

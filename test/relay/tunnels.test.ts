@@ -27,7 +27,15 @@ async function runAgent(relay: string | null, state: string, ...locals: string[]
   const events: Event[] = []
   const waiting: { is: (e: Event) => boolean; resolve: (e: Event) => void }[] = []
   const agent = await startAgent(
-    { tunnels: locals.map(parseTunnel), relay, state, name: 'test', deadAfterMs: 5_000, drainMs: 1_000 },
+    {
+      tunnels: locals.map(parseTunnel),
+      relay,
+      state,
+      name: 'test',
+      deadAfterMs: 5_000,
+      holdMs: 30_000,
+      drainMs: 1_000,
+    },
     event => {
       events.push(event)
       for (const w of waiting) if (w.is(event)) w.resolve(event)
