@@ -31,9 +31,8 @@ export function formatSpan(ms: number): string {
 
 const graphemes = new Intl.Segmenter()
 
-/** Cut to at most `width` columns, with `…` for what is missing. Plain text: no escape sequences. */
-export function fit(text: string, width: number): string {
-  if (Bun.stringWidth(text) <= width) return text
+/** At most `width` columns of a text, the last one being `…`. Plain text: no escape sequences. */
+export function cut(text: string, width: number): string {
   let kept = ''
   let columns = 1
   for (const { segment } of graphemes.segment(text)) {

@@ -1,0 +1,289 @@
+// The live screen as a function: events in, lines out.
+import { describe, expect, test } from 'bun:test'
+import { type Measure, type Model, newModel, reduce, tick } from '../../src/screen/model.ts'
+import { render } from '../../src/screen/render.ts'
+import type { Event } from '../../src/telemetry/events.ts'
+
+const T0 = 1_000_000
+
+/** Events one second apart; the model as it is after the last one. */
+function after(role: 'agent' | 'relay', ...events: Event[]): Model {
+  return events.reduce((model, event, at) => reduce(model, event, T0 + at * 1000), newModel(role, '1.2.3', T0))
+}
+
+function show(model: Model, width = 100): string {
+  return render(model, width, false).join('\n')
+}
+
+const relay = 'relay.example.com:7000'
+const connecting: Event = { event: 'session', state: 'connecting', relay }
+const connected: Event = { event: 'session', state: 'connected', relay, rtt: null }
+const postgres: Event = { event: 'tunnel', name: '5432', address: 'relay.example.com:20001', local: 'localhost:5432' }
+const ssh: Event = { event: 'tunnel', name: 'ssh', address: 'relay.example.com:2222', local: 'localhost:22' }
+const down: Event = { event: 'local', state: 'down', name: '5432', local: 'localhost:5432', reason: 'ECONNREFUSED' }
+
+function open(visitor: string, tunnel = '5432'): Event {
+  return { event: 'stream', state: 'open', visitor, tunnel }
+}
+
+function closed(visitor: string, sent: number, received: number, end: 'fin' | 'refused' = 'fin'): Event {
+  return { event: 'stream', state: 'closed', visitor, tunnel: '5432', sent, received, ms: 1500, end }
+}
+
+describe('an agent', () => {
+  test('before its first session', () => {
+    expect(show(newModel('agent', '1.2.3', T0))).toBe(`warren 1.2.3   Ctrl-C to stop
+
+Session    starting`)
+    expect(show(after('agent', connecting))).toBe(`warren 1.2.3   Ctrl-C to stop
+
+Session    connecting to relay.example.com:7000`)
+  })
+
+  test('one tunnel, with the line to connect by', () => {
+    expect(
+      show(after('agent', connecting, connected, postgres, { event: 'rtt', rtt: 12.34 })),
+    ).toBe(`warren 1.2.3   Ctrl-C to stop
+
+Session    connected to relay.example.com:7000   12 ms away
+
+Tunnel     relay.example.com:20001 → localhost:5432
+           psql -h relay.example.com -p 20001
+           0 open   0 in all   sent 0 B   received 0 B`)
+  })
+
+  test('two tunnels, a service that is down, visitors', () => {
+    const model = after(
+      'agent',
+      connected,
+      postgres,
+      ssh,
+      down,
+      open('203.0.113.9:51514'),
+      closed('203.0.113.9:51514', 0, 0, 'refused'),
+      open('203.0.113.10:4711', 'ssh'),
+    )
+    expect(show(tick(model, null, T0 + 9000))).toBe(`warren 1.2.3   Ctrl-C to stop
+
+Session    connected to relay.example.com:7000
+
+Tunnel     relay.example.com:20001 → localhost:5432
+           psql -h relay.example.com -p 20001
+           ! localhost:5432 does not answer: visitors are reset until it does   ECONNREFUSED
+           0 open   1 in all   sent 0 B   received 0 B
+
+Tunnel     relay.example.com:2222 → localhost:22   ssh
+           ssh -p 2222 relay.example.com
+           1 open   1 in all   sent 0 B   received 0 B
+
+Visitors   203.0.113.10:4711   ssh   open 3 s
+           203.0.113.9:51514   5432   sent 0 B, received 0 B in 1.5 s   refused by the local service`)
+  })
+
+  test('a service that is down is told before there is a session, and gone when it answers', () => {
+    expect(show(after('agent', connecting, down))).toContain('! localhost:5432 does not answer')
+    const up: Event = { event: 'local', state: 'up', name: '5432', local: 'localhost:5432', reason: '' }
+    expect(show(after('agent', connecting, down, up))).not.toContain('!')
+  })
+
+  test('a lost session counts down, and goes on saying why while it tries', () => {
+    const lost: Event = {
+      event: 'session',
+      state: 'lost',
+      relay,
+      code: 'W-RELAY-LOST',
+      reason: 'silent for 5 s',
+      retryInMs: 4200,
+    }
+    const model = after('agent', connected, postgres, lost)
+    const head = 'warren 1.2.3   Ctrl-C to stop\n\nSession    no connection to relay.example.com:7000'
+    expect(show(model)).toStartWith(`${head}   trying again in 5 s\n           silent for 5 s (W-RELAY-LOST)\n`)
+    expect(show(tick(model, null, T0 + 9000))).toStartWith(`${head}   trying again\n`)
+    expect(show(reduce(model, connecting, T0 + 9000))).toStartWith(`${head}   trying again\n`)
+    expect(show(reduce(model, connected, T0 + 9000))).toContain('Session    connected to')
+  })
+
+  test('refused, draining, stopped', () => {
+    const refused: Event = { event: 'session', state: 'refused', relay, code: 'W-REFUSED', reason: 'not allowed' }
+    expect(show(after('agent', refused))).toEndWith(
+      'Session    refused by relay.example.com:7000\n           not allowed (W-REFUSED)',
+    )
+    const draining = after('agent', connected, { event: 'draining', streams: 1, graceMs: 30_000 })
+    expect(show(tick(draining, null, T0 + 11_000))).toEndWith(
+      'Stopping   waiting up to 20 s for 1 open stream   Ctrl-C again to stop at once',
+    )
+    expect(show({ ...draining, stopped: true })).toBe(
+      'warren 1.2.3   stopped\n\nSession    connected to relay.example.com:7000',
+    )
+  })
+
+  test('a warning stays for a minute', () => {
+    const model = after('agent', connected, { event: 'warning', code: 'W-POOL-EMPTY', message: 'no port left' })
+    expect(show(tick(model, null, T0 + 50_000))).toContain('! no port left (W-POOL-EMPTY)')
+    expect(show(tick(model, null, T0 + 62_000))).not.toContain('no port left')
+  })
+
+  test('a tunnel keeps its place when its address changes, and goes when it is closed', () => {
+    const moved: Event = { ...postgres, address: 'relay.example.com:20009' }
+    const model = after('agent', connected, postgres, ssh, moved)
+    expect(model.tunnels.map(tunnel => tunnel.address)).toEqual(['relay.example.com:20009', 'relay.example.com:2222'])
+    const gone: Event = { event: 'tunnel-closed', name: '5432', address: '', reason: 'taken over' }
+    expect(after('agent', connected, postgres, ssh, gone).tunnels.map(tunnel => tunnel.name)).toEqual(['ssh'])
+  })
+
+  test('bytes of closed streams add up; of open ones they are told by a measure, and not counted twice', () => {
+    const traffic = (model: Model) => model.tunnels[0]?.traffic
+    const counted = after('agent', postgres, open('a:1'), closed('a:1', 10, 1), open('a:2'), closed('a:2', 5, 2))
+    expect(traffic(counted)).toMatchObject({ open: 0, total: 2, sent: 15, received: 3 })
+
+    const measure: Measure = new Map([['5432', { sent: 100, received: 50 }]])
+    const measured = tick(after('agent', postgres, open('a:1')), measure, T0 + 2000)
+    expect(traffic(reduce(measured, closed('a:1', 100, 50), T0 + 2100))).toMatchObject({
+      open: 0,
+      sent: 100,
+      received: 50,
+    })
+  })
+
+  test('rates are an average of the last seconds, and end', () => {
+    const measured = (sent: number): Measure => new Map([['5432', { sent, received: 0 }]])
+    let model = after('agent', connected, postgres)
+    for (let second = 2; second <= 6; second++) {
+      model = tick(model, measured(second * 1_000_000), T0 + second * 1000)
+    }
+    expect(show(model)).toContain('sent 6.0 MB, 1.0 MB/s   received 0 B, 0 B/s')
+    for (let second = 7; second <= 10; second++) model = tick(model, measured(6_000_000), T0 + second * 1000)
+    expect(show(model)).toContain('sent 6.0 MB   received 0 B')
+  })
+
+  test('the latest five visitors', () => {
+    const events = [1, 2, 3, 4, 5, 6, 7].map(port => open(`v:${port}`))
+    expect(after('agent', postgres, ...events).visits.map(visit => visit.visitor)).toEqual([
+      'v:7',
+      'v:6',
+      'v:5',
+      'v:4',
+      'v:3',
+    ])
+    // The end of one that is no longer shown changes nothing of the others.
+    const model = after('agent', postgres, ...events, closed('v:1', 1, 1))
+    expect(model.visits.every(visit => visit.ended === null)).toBe(true)
+    expect(model.traffic).toMatchObject({ open: 6, total: 7 })
+  })
+})
+
+describe('a relay', () => {
+  const ready: Event = {
+    event: 'ready',
+    control: 'relay.example.com:7000',
+    ports: '20000-29999',
+    fingerprint: 'SHA256:abc',
+    invite: 'warren://secret',
+  }
+  const agent = (
+    name: string,
+    state: 'enrolled' | 'connected' | 'gone' | 'refused',
+    from = '198.51.100.7:5123',
+  ): Event => ({
+    event: 'agent',
+    state,
+    key: `SHA256:${name}`,
+    name,
+    from,
+  })
+
+  test('nobody yet; the invite is not part of the screen, which would cut it', () => {
+    expect(show(after('relay', ready))).toBe(`warren relay 1.2.3   Ctrl-C to stop
+
+Control    relay.example.com:7000   public ports 20000-29999
+Key        SHA256:abc
+
+Agents     none
+Tunnels    none
+Streams    0 open   0 in all   sent 0 B   received 0 B`)
+  })
+
+  test('agents, tunnels, visitors', () => {
+    const laptop: Event = {
+      event: 'tunnel',
+      name: '5432',
+      address: 'relay.example.com:20001',
+      local: 'laptop',
+      key: 'x',
+    }
+    const model = after('relay', ready, agent('laptop', 'enrolled'), laptop, open('203.0.113.9:51514'))
+    expect(show(model)).toBe(`warren relay 1.2.3   Ctrl-C to stop
+
+Control    relay.example.com:7000   public ports 20000-29999
+Key        SHA256:abc
+
+Agents     laptop   from 198.51.100.7:5123   SHA256:laptop
+Tunnels    relay.example.com:20001 → laptop   5432
+Streams    1 open   1 in all   sent 0 B   received 0 B
+
+Visitors   203.0.113.9:51514   5432   open 0 s`)
+  })
+
+  test('two agents may use one name for their tunnels, and one key may have two sessions', () => {
+    const first: Event = { event: 'tunnel', name: 'web', address: 'r:1', local: 'a' }
+    const second: Event = { event: 'tunnel', name: 'web', address: 'r:2', local: 'b' }
+    const closedFirst: Event = { event: 'tunnel-closed', name: 'web', address: 'r:1', reason: 'gone' }
+    expect(after('relay', first, second, closedFirst).tunnels.map(tunnel => tunnel.address)).toEqual(['r:2'])
+
+    const twice = after(
+      'relay',
+      agent('a', 'connected', 'x:1'),
+      agent('a', 'connected', 'x:2'),
+      agent('a', 'gone', 'x:1'),
+    )
+    expect(twice.agents.map(one => one.from)).toEqual(['x:2'])
+    expect(after('relay', agent('a', 'refused')).agents).toEqual([])
+  })
+
+  test('long lists are cut', () => {
+    const many = Array.from({ length: 20 }, (_, at) => agent(`a${at}`, 'connected', `x:${at}`))
+    expect(show(after('relay', ready, ...many))).toContain('           and 12 more')
+  })
+})
+
+describe('any screen', () => {
+  const model = after(
+    'agent',
+    connected,
+    postgres,
+    ssh,
+    down,
+    open('203.0.113.9:51514'),
+    closed('203.0.113.9:51514', 1e9, 1e9),
+    { event: 'warning', code: 'W-POOL-EMPTY', message: '世界 '.repeat(40) },
+  )
+
+  test('no line is wider than the terminal', () => {
+    for (let width = 1; width <= 120; width++) {
+      for (const line of render(model, width, true)) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width)
+    }
+  })
+
+  test('colours change nothing but the colours', () => {
+    expect(render(model, 100, true).map(Bun.stripANSI)).toEqual(render(model, 100, false))
+    expect(render(model, 100, false).join('')).not.toContain('\x1b')
+  })
+
+  test('what others chose cannot break out of its line', () => {
+    const evil = '\x1b[2J\r\n\u202e'
+    const events: Event[] = [
+      { event: 'session', state: 'refused', relay: evil, code: 'W-REFUSED', reason: evil },
+      { event: 'tunnel', name: evil, address: evil, local: evil },
+      { event: 'local', state: 'down', name: evil, local: evil, reason: evil },
+      { event: 'stream', state: 'open', visitor: evil, tunnel: evil },
+      { event: 'warning', code: 'W-REFUSED', message: evil },
+    ]
+    for (const line of render(after('agent', ...events), 200, false)) expect(line).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+    const onRelay: Event[] = [
+      { event: 'ready', control: evil, ports: evil, fingerprint: evil, invite: null },
+      { event: 'agent', state: 'connected', key: evil, name: evil, from: evil },
+      ...events,
+    ]
+    for (const line of render(after('relay', ...onRelay), 200, false)) expect(line).not.toMatch(/[\p{Cc}\p{Cf}]/u)
+  })
+})
