@@ -135,7 +135,7 @@ class Race implements Dialing, Timed {
     try {
       found = await Bun.dns.lookup(host, { backend: 'getaddrinfo' })
     } catch (thrown) {
-      if (!this.over) this.lose('not-found', `${host} has no address (${codeOf(thrown) || 'lookup failed'})`)
+      this.lose('not-found', `${host} has no address (${codeOf(thrown) || 'lookup failed'})`)
       return
     }
     if (this.over) return

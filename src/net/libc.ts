@@ -1,5 +1,6 @@
 // The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
-// becomes of it when the process dies, and whether anybody listens at a unix socket. Where there is no such library, each says so and its caller goes without.
+// becomes of it when the process dies, and whether anybody listens at a unix socket. Where there is no such library, each
+// says so and its caller goes without.
 import { dlopen, ptr, read } from 'bun:ffi'
 import { closeSync, openSync } from 'node:fs'
 

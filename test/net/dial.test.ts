@@ -43,9 +43,11 @@ async function named<T>(addresses: string[] | Error, act: () => Promise<T>): Pro
 
 describe('failures', () => {
   test('nobody listens', async () => {
+    const before = descriptors.open()
     expect(await failure(dialled({ host: '127.0.0.1', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ host: '[::1]', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ path: join(folder, 'none.sock') }, 1_000))).toBe('refused')
+    expect(await descriptorsSettle(folder, before)).toBe(before)
   })
 
   test('no answer', async () => {
@@ -67,11 +69,16 @@ describe('failures', () => {
   })
 
   test('a lookup that takes too long, and one that comes after giving up', async () => {
-    const late = Promise.withResolvers<[]>()
+    const station = new Station('tcp', folder)
+    const late = Promise.withResolvers<Bun.DNSLookup[]>()
     const lookup = spyOn(Bun.dns, 'lookup').mockImplementation(() => late.promise)
-    expect(await failure(dialled({ host: 'service.test', port: 1 }, 50))).toBe('timeout')
-    late.resolve([])
+    expect(await failure(dialled({ host: 'service.test', port: station.listener.port }, 50))).toBe('timeout')
+    const before = descriptors.open()
+    late.resolve([{ address: '127.0.0.1', family: 4, ttl: 0 }])
     await turns(folder)
+    expect(await descriptorsSettle(folder, before)).toBe(before)
+    expect(station.tapes.length).toBe(0)
+    station.listener.stop()
     lookup.mockRestore()
   })
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { temporaryFolder } from '../folder.ts'
 import { RawHost, type RawPeer } from './raw.ts'
-import { ALPN, KINDS, type Kind, Station, type Tape, turns } from './tape.ts'
+import { ALPN, dialled, KINDS, type Kind, Station, Tape, turns } from './tape.ts'
 
 const folder = temporaryFolder()
 const host = new RawHost()
@@ -327,8 +327,7 @@ describe.each(KINDS)('%s', kind => {
       // A unix socket resets only over bytes that were left unread.
       us.it.pause()
       peer.order('send', { n: 1000 })
-      await turns(folder)
-      await turns(folder)
+      await peer.saw('sent')
     }
     us.it.abort()
     await peer.saw('error:ECONNRESET')
@@ -404,6 +403,43 @@ describe.each(KINDS)('%s', kind => {
     peer.order('fin')
     await other.saw('end')
     expect(us.story).toBe('data')
+  })
+})
+
+describe('a process that is killed', () => {
+  /** How a peer that was not reading finds the connection once the process that wrote to it is gone. */
+  async function killed(...how: string[]): Promise<{ near: Tape; taken: number }> {
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, 'doomed.ts'), ...how], { stdout: 'pipe' })
+    const lines = child.stdout.getReader()
+    const number = async () => Number(new TextDecoder().decode((await lines.read()).value))
+    const near = new Tape()
+    await dialled({ host: '127.0.0.1', port: await number() }, 2_000, near).answer
+    near.it.pause()
+    const taken = await number()
+    child.kill('SIGKILL')
+    await child.exited
+    near.it.resume()
+    return { near, taken }
+  }
+
+  test('resets what it guards', async () => {
+    const { near } = await killed('guard')
+    await near.closed()
+    expect(near.events.at(-1)).toBe('close:reset')
+    expect(near.events).not.toContain('end')
+  })
+
+  test('ends what it does not guard: what the guard is for', async () => {
+    const { near } = await killed('leave')
+    await near.saw('end')
+    near.it.abort()
+  })
+
+  test('has all arrive that it finished, guarded or not', async () => {
+    const { near, taken } = await killed('guard', 'finish')
+    await near.saw('end')
+    expect(near.bytes).toBe(taken)
+    near.it.abort()
   })
 })
 

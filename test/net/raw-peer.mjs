@@ -48,7 +48,7 @@ const ACTIONS = {
     server.listen(0, '127.0.0.1', () => tell(id, 'listening', { port: server.address().port }))
   },
   send({ id, n, text }) {
-    peers.get(id).socket.write(text === undefined ? Buffer.alloc(n, 1) : text)
+    peers.get(id).socket.write(text === undefined ? Buffer.alloc(n, 1) : text, () => tell(id, 'sent'))
   },
   /** Bytes below TLS: a record that cannot be decrypted. */
   garbage({ id }) {

@@ -1,0 +1,18 @@
+// Run as a process of its own, to be killed: listens, writes as much as a peer that does not read takes, and then, as told,
+// guards the connection, finishes it, or neither.
+import { type Connection, listen } from '../../src/net/index.ts'
+
+const [guard, finish] = process.argv.slice(2)
+
+function start(connection: Connection): void {
+  if (guard === 'guard') connection.resetIfKilled()
+  const taken = connection.write(Buffer.alloc(1 << 20), 0, 1 << 20)
+  if (finish === 'finish') connection.shutdown()
+  console.log(taken)
+}
+
+const listener = listen({ host: '127.0.0.1', port: 0 }, connection => {
+  setImmediate(start, connection)
+  return { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
+})
+console.log(listener.port)
