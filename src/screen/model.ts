@@ -64,7 +64,13 @@ export type Visit = {
   } | null
 }
 
-export type Agent = { readonly key: string; readonly name: string; readonly from: string }
+export type Agent = {
+  readonly key: string
+  readonly name: string
+  readonly from: string
+  /** Its link broke, and so many of its streams are held for it; null while it is connected. */
+  readonly held: number | null
+}
 
 export type Model = {
   readonly role: 'agent' | 'relay'
@@ -249,12 +255,14 @@ function visit(model: Model, event: Event & { event: 'stream' }): readonly Visit
 }
 
 function onAgent(model: Model, event: Event & { event: 'agent' }): Model {
-  if (event.state === 'refused') return model
-  const { key, name, from } = event
-  // One key may have several sessions, each from a port of its own.
-  const others = model.agents.filter(agent => agent.key !== key || agent.from !== from)
-  return {
-    ...model,
-    agents: event.state === 'gone' || event.state === 'held' ? others : [...others, { key, name, from }],
-  }
+  const { state, key, name, from } = event
+  if (state === 'refused') return model
+  // One key may have several sessions, each from an address of its own, and a session that is resumed has a new one.
+  const known = model.agents.findIndex(agent => agent.key === key && agent.from === from)
+  const broken = model.agents.findIndex(agent => agent.key === key && agent.held !== null)
+  const same = model.agents.findIndex(agent => agent.key === key)
+  const before = state === 'resumed' ? [known, broken, same].find(index => index !== -1) : known
+  const others = before === undefined || before === -1 ? model.agents : model.agents.toSpliced(before, 1)
+  if (state === 'gone') return { ...model, agents: others }
+  return { ...model, agents: [...others, { key, name, from, held: state === 'held' ? (event.streams ?? 0) : null }] }
 }

@@ -129,7 +129,9 @@ function relayLines(model: Model): Line[] {
     [],
     ...list('Agents', model.agents, agent => [
       ['plain', agent.name],
-      ['dim', `   from ${agent.from}   ${agent.key}`],
+      ['dim', `   from ${agent.from}`],
+      ['yellow', agent.held === null ? '' : `   link lost, ${streamsOf(agent.held)} held`],
+      ['dim', `   ${agent.key}`],
     ]),
     ...list('Tunnels', model.tunnels, tunnel => [
       ['bold', tunnel.address],

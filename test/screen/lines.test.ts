@@ -27,6 +27,18 @@ test.each<[Event, string]>([
     { event: 'session', state: 'refused', relay: 'r:7000', code: 'W-REFUSED', reason: 'no' },
     'error session refused relay=r:7000 code=W-REFUSED reason=no',
   ],
+  [
+    { event: 'session', state: 'held', relay: 'r:7000', streams: 2, holdMs: 30_000, reason: 'silent' },
+    'warn link lost, streams held relay=r:7000 streams=2 holdMs=30000 reason=silent',
+  ],
+  [
+    { event: 'session', state: 'resumed', relay: 'r:7000', streams: 2, replayed: 9, afterMs: 3140 },
+    'info session resumed relay=r:7000 streams=2 replayed=9 afterMs=3140',
+  ],
+  [
+    { event: 'session', state: 'expired', relay: 'r:7000', streams: 2, reason: 'too late' },
+    'warn held streams reset relay=r:7000 streams=2 reason="too late"',
+  ],
   [{ event: 'rtt', rtt: 1.2 }, 'debug round trip ms=1.2'],
   [
     { event: 'tunnel', name: '5432', address: 'r:20001', local: 'localhost:5432' },

@@ -103,6 +103,20 @@ Visitors   203.0.113.10:4711   ssh   open 3 s
     expect(show(reduce(model, connected, T0 + 9000))).toContain('Session    connected to')
   })
 
+  test('held streams, resumed streams, streams that could not be held', () => {
+    const held: Event = { event: 'session', state: 'held', relay, streams: 2, holdMs: 30_000, reason: 'silent for 5 s' }
+    const model = after('agent', connected, held)
+    expect(show(tick(model, null, T0 + 11_000))).toEndWith(
+      'Session    link lost, holding 2 streams   20 s left\n           silent for 5 s; connecting to relay.example.com:7000 again',
+    )
+    const resumed: Event = { event: 'session', state: 'resumed', relay, streams: 2, replayed: 9, afterMs: 3140 }
+    expect(show(reduce(model, resumed, T0 + 4000))).toEndWith('   resumed after 3.1 s, 2 streams went on')
+    const expired: Event = { event: 'session', state: 'expired', relay, streams: 2, reason: 'held for 30 s' }
+    expect(show(reduce(model, expired, T0 + 31_000))).toContain(
+      '! 2 open streams were reset: held for 30 s (W-RELAY-LOST)',
+    )
+  })
+
   test('refused, draining, stopped', () => {
     const refused: Event = { event: 'session', state: 'refused', relay, code: 'W-REFUSED', reason: 'not allowed' }
     expect(show(after('agent', refused))).toEndWith(
@@ -182,7 +196,7 @@ describe('a relay', () => {
   }
   const agent = (
     name: string,
-    state: 'enrolled' | 'connected' | 'gone' | 'refused',
+    state: 'enrolled' | 'connected' | 'held' | 'resumed' | 'gone' | 'refused',
     from = '198.51.100.7:5123',
   ): Event => ({
     event: 'agent',
@@ -238,6 +252,22 @@ Visitors   203.0.113.9:51514   5432   open 0 s`)
     )
     expect(twice.agents.map(one => one.from)).toEqual(['x:2'])
     expect(after('relay', agent('a', 'refused')).agents).toEqual([])
+  })
+
+  test('an agent whose link broke is told so, and comes back from another address', () => {
+    const held: Event = { ...agent('a', 'held', 'x:1'), streams: 3 } as Event
+    expect(show(after('relay', ready, agent('a', 'connected', 'x:1'), held))).toContain(
+      'Agents     a   from x:1   link lost, 3 streams held   SHA256:a',
+    )
+    const back = agent('a', 'resumed', 'y:9')
+    const addresses = (...events: Event[]) => after('relay', ...events).agents.map(one => one.from)
+    expect(addresses(agent('a', 'connected', 'x:1'), agent('a', 'connected', 'x:2'), held, back)).toEqual([
+      'x:2',
+      'y:9',
+    ])
+    // The relay may learn of the break only by the agent that is back.
+    expect(addresses(agent('a', 'connected', 'x:1'), back)).toEqual(['y:9'])
+    expect(addresses(agent('a', 'connected', 'x:1'), held, agent('a', 'gone', 'x:1'))).toEqual([])
   })
 
   test('long lists are cut', () => {
