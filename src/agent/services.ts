@@ -3,12 +3,14 @@
 import { formatLocal, type Local, type TunnelSpec } from '../config/index.ts'
 import { RESET_CODE, type ResetCode, type Stream } from '../frame/index.ts'
 import type { Splice } from '../link/index.ts'
-import { type DialFailure, type Dialing, dial, type Target } from '../net/index.ts'
+import { type Connection, type DialFailure, type Dialing, dial, type Target } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 
 const DIAL_MS = 5_000
 /** How often a service that does not answer is tried again, in ms. */
 const PROBE_MS = 2_000
+/** So long the address that a name was last reached at is dialled without asking again what the name stands for. */
+const REACHED_MS = 5_000
 
 const RESET_OF: Record<DialFailure, ResetCode> = {
   refused: RESET_CODE.REFUSED,
@@ -26,6 +28,9 @@ export class Service {
   readonly #target: Target
   readonly #emit: Emit
   #down = false
+  /** Where a name's service answered last, and until when that is good. */
+  #reached: Target | null = null
+  #reachedUntil = 0
   #probe: Dialing | null = null
   #probeTimer: ReturnType<typeof setTimeout> | undefined
 
@@ -39,15 +44,33 @@ export class Service {
   /** Dials the service for a stream that was just opened; its bytes wait meanwhile. */
   connect(stream: Stream, splice: Splice): Dialing {
     splice.accept(stream)
-    return dial(this.#target, DIAL_MS, result => {
-      if ('fail' in result) {
-        this.#answered(result.fail, result.detail)
-        splice.refuse(RESET_OF[result.fail])
-        return
-      }
-      this.#answered(null, '')
-      if (splice.connect(result.ok)) return splice
+    const known = performance.now() < this.#reachedUntil ? this.#reached : null
+    if (known === null) return this.#dial(this.#target, splice)
+    let dialing = dial(known, DIAL_MS, result => {
+      if ('ok' in result) return this.#join(result.ok, splice)
+      this.#reached = null
+      dialing = this.#dial(this.#target, splice)
     })
+    return { cancel: () => dialing.cancel() }
+  }
+
+  #dial(target: Target, splice: Splice): Dialing {
+    return dial(target, DIAL_MS, result => {
+      if ('ok' in result) {
+        if ('host' in target && result.ok.remoteHost !== target.host) {
+          this.#reached = { host: result.ok.remoteHost, port: target.port }
+          this.#reachedUntil = performance.now() + REACHED_MS
+        }
+        return this.#join(result.ok, splice)
+      }
+      this.#answered(result.fail, result.detail)
+      splice.refuse(RESET_OF[result.fail])
+    })
+  }
+
+  #join(connection: Connection, splice: Splice): Splice | undefined {
+    this.#answered(null, '')
+    return splice.connect(connection) ? splice : undefined
   }
 
   /** Tries whether the service answers, so that a person learns of it before a visitor does. */
