@@ -38,6 +38,12 @@ export const LIMIT = {
   stranger: 4_096,
   /** Nesting of a control frame's values. */
   depth: 4,
+  /** A key of a map, in bytes of UTF-8. */
+  key: 64,
+  /** What a control frame may take in memory when it is unpacked: so many times its bytes ... */
+  unpackedFactor: 4,
+  /** ... and so many bytes more: 64 KiB, less a margin for what the estimate leaves out. */
+  unpackedFree: 61_440,
   /** Text in RESET and GOAWAY, in bytes of UTF-8. */
   text: 256,
   /** Streams open at once in one session; one more is answered with BUSY. */
