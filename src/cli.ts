@@ -1,7 +1,4 @@
 // The command line: finds the command, runs it, and turns whatever ends it into one line, what to do, and a status.
-//
-// reflect-metadata first: in a bundle Bun runs @peculiar/x509, which needs it, before the import that stands beside it.
-import 'reflect-metadata'
 import { runCommand } from 'citty'
 import { dispatch, type Group, group } from './commands/command.ts'
 import { completionFor } from './commands/completion.ts'
@@ -10,7 +7,7 @@ import { invite } from './commands/invite.ts'
 import { keys } from './commands/keys.ts'
 import { leases } from './commands/leases.ts'
 import { relay } from './commands/relay.ts'
-import { exit, stderr, stdout } from './commands/streams.ts'
+import { exit, settle, stderr, stdout } from './commands/streams.ts'
 import { tcp } from './commands/tcp.ts'
 import { tryCommand } from './commands/try.ts'
 import { version } from './commands/version.ts'
@@ -49,7 +46,9 @@ async function main(args: string[]): Promise<number> {
 }
 
 /** `warren: W-CODE what happened`, and what to do. */
-function report(thrown: unknown): number {
+async function report(thrown: unknown): Promise<number> {
+  // The last frame of a screen stands above its error, also where the two streams are one terminal.
+  await settle()
   const error = asWarrenError(thrown)
   stderr.line(`warren: ${error.code} ${escapeText(error.message)}`)
   stderr.line(`  ${error.entry.todo}`)
@@ -66,7 +65,7 @@ let ending = false
 function end(thrown: unknown): void {
   if (ending) return
   ending = true
-  void exit(report(thrown))
+  void report(thrown).then(exit)
 }
 process.on('uncaughtException', end)
 process.on('unhandledRejection', end)

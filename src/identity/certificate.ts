@@ -1,9 +1,7 @@
 // The relay's certificate: self-signed, because agents know the relay by the hash of its public key (the pin in the
 // invite) and by nothing else. The key is the identity; the certificate around it can be made again.
-import 'reflect-metadata'
 import { createHash, createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
-import * as x509 from '@peculiar/x509'
 import { WarrenError } from '../errors.ts'
 import { readStateFile, writeStateFile } from './file.ts'
 
@@ -24,6 +22,9 @@ export type Certificate = {
 /** A certificate for a new P-256 key, or for the one given. */
 export async function makeCertificate(existingKeyPem?: string): Promise<{ keyPem: string; certPem: string }> {
   const keys = existingKeyPem === undefined ? await newKeys() : await keysOf(existingKeyPem)
+  // Loaded when it is needed, once in a relay's life: it takes 11 MB. It needs reflect-metadata before it.
+  await import('reflect-metadata')
+  const x509 = await import('@peculiar/x509')
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     name: `CN=${NAME}`,
     keys,
