@@ -28,7 +28,7 @@ export function helpText(path: readonly Command[], width: number, color: boolean
   const examples = command.examples.map(([line, does]) => `  ${line}\n${wrap(does, 6, width)}`)
   sections.push(`${head('Examples')}\n${examples.join('\n')}`)
   if (command.kind === 'group')
-    sections.push(`\`${named(path)} COMMAND -h\` shows the flags and examples of a command.`)
+    sections.push(wrap(`\`${named(path)} COMMAND -h\` shows the flags and examples of a command.`, 0, width))
   return sections.join('\n\n')
 }
 

@@ -12,11 +12,19 @@ export function findTerminal(): Terminal | null {
   return Terminal.find()
 }
 
-/** Ends the process when all that was printed is taken, or after a second of nobody taking it. */
+/** How long a reader has for what is still to be printed. */
+const PATIENCE_MS = 1000
+
+/** Resolves when all that was printed is taken, or nobody takes it: standard output before what an error adds to it. */
+export async function settle(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, PATIENCE_MS)
+  await Promise.race([Promise.all([stdout.flush(), stderr.flush()]), promise])
+  clearTimeout(timer)
+}
+
+/** Ends the process when all that was printed is taken, or nobody takes it. */
 export async function exit(status: number): Promise<never> {
-  const patience = setTimeout(() => process.exit(status), 1000)
-  await stdout.flush()
-  await stderr.flush()
-  clearTimeout(patience)
+  await settle()
   process.exit(status)
 }

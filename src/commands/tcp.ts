@@ -80,9 +80,10 @@ export function tunnelsOf(locals: readonly string[], port: string | undefined, n
   if (port !== undefined) first.port = parsePort(port, '--port')
   if (name !== undefined) first.name = parseName(name)
 
-  const twice = tunnels.find((one, at) => tunnels.findIndex(other => other.name === one.name) < at)
-  if (twice !== undefined) {
-    throw new WarrenError('W-USAGE', `two services are named '${twice.name}'; name one, like other=${twice.name}`)
+  const twice = tunnels.findIndex((one, at) => tunnels.findIndex(other => other.name === one.name) < at)
+  if (twice !== -1) {
+    const name = tunnels[twice]?.name
+    throw new WarrenError('W-USAGE', `two services are named '${name}'; give one a name, like other=${locals[twice]}`)
   }
   const both = tunnels.find((one, at) => one.port !== null && tunnels.findIndex(other => other.port === one.port) < at)
   if (both !== undefined) throw new WarrenError('W-USAGE', `two services ask for public port ${both.port}`)

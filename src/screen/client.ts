@@ -1,6 +1,6 @@
 // The line that a visitor can run as it stands, by what is known to listen on a local port. The public host comes from the
 // relay, and the line is made to be pasted into a shell: what is not plainly an address gives none.
-import { formatHostPort, type HostPort, type Local, parseHostPort, parseLocal } from '../config/index.ts'
+import { formatHostPort, type Local, parseHostPort, parseLocal } from '../config/index.ts'
 
 type Client = (host: string, port: number, address: string) => string
 
@@ -10,10 +10,12 @@ const mysql: Client = (host, port) => `mysql -h ${host === 'localhost' ? '127.0.
 const redis: Client = (host, port) => `redis-cli -h ${host} -p ${port}`
 const http: Client = (_host, _port, address) => `http://${address}/`
 const https: Client = (_host, _port, address) => `https://${address}/`
+const ssh: Client = (host, port) => `ssh -p ${port} ${host}`
+const mongo: Client = (_host, _port, address) => `mongosh "mongodb://${address}"`
 const mail: Client = (host, port) => `nc ${host} ${port}`
 
 const CLIENTS: ReadonlyMap<number, Client> = new Map<number, Client>([
-  [22, (host, port) => `ssh -p ${port} ${host}`],
+  [22, ssh],
   [25, mail],
   [80, http],
   [443, https],
@@ -39,7 +41,22 @@ const CLIENTS: ReadonlyMap<number, Client> = new Map<number, Client>([
   [9042, (host, port) => `cqlsh ${host} ${port}`],
   [9092, (_host, _port, address) => `kcat -L -b ${address}`],
   [11211, (host, port) => `nc ${host} ${port}`],
-  [27017, (_host, _port, address) => `mongosh "mongodb://${address}"`],
+  [27017, mongo],
+])
+
+/** A name that is given to a tunnel says what it is, wherever it listens: `web=127.0.0.1:9999`. */
+const NAMES: ReadonlyMap<string, Client> = new Map<string, Client>([
+  ['http', http],
+  ['https', https],
+  ['mongo', mongo],
+  ['mongodb', mongo],
+  ['mysql', mysql],
+  ['pg', postgres],
+  ['postgres', postgres],
+  ['postgresql', postgres],
+  ['redis', redis],
+  ['ssh', ssh],
+  ['web', http],
 ])
 
 /** A socket file names its service too: `.s.PGSQL.5432`, `mysqld.sock`, `redis.sock`. */
@@ -49,18 +66,19 @@ const SOCKETS: readonly (readonly [RegExp, Client])[] = [
   [/\/(redis|valkey)[^/]*\.sock$/, redis],
 ]
 
-/** `psql -h relay.example.com -p 20001` for a tunnel, or null where the port tells nothing about the service. */
-export function clientLine(local: string, address: string): string | null {
+/** `psql -h relay.example.com -p 20001` for a tunnel, or null where nothing tells what the service is. */
+export function clientLine(tunnel: { name: string; local: string; address: string }): string | null {
   try {
-    return forService(parseLocal(local), parseHostPort(address))
+    const { host, port } = parseHostPort(tunnel.address)
+    const client = NAMES.get(tunnel.name.toLowerCase()) ?? byPlace(parseLocal(tunnel.local))
+    return client?.(host, port, formatHostPort(host, port)) ?? null
   } catch {
     // Not an address that this side can read, so not one to be pasted into a shell either.
     return null
   }
 }
 
-function forService(local: Local, { host, port }: HostPort): string | null {
-  const client =
-    local.kind === 'tcp' ? CLIENTS.get(local.port) : SOCKETS.find(([pattern]) => pattern.test(local.path))?.[1]
-  return client?.(host, port, formatHostPort(host, port)) ?? null
+function byPlace(local: Local): Client | undefined {
+  if (local.kind === 'tcp') return CLIENTS.get(local.port)
+  return SOCKETS.find(([pattern]) => pattern.test(local.path))?.[1]
 }

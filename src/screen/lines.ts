@@ -15,7 +15,7 @@ export function eventLine(event: Event): EventLine {
       return line('debug', 'round trip', { ms: event.rtt })
     case 'tunnel': {
       const { name, address, local, key } = event
-      const client = clientLine(local, address)
+      const client = clientLine(event)
       return line('info', 'tunnel open', {
         name,
         address,

@@ -94,7 +94,7 @@ function tunnelLines(model: Model, tunnel: Tunnel): Line[] {
       ['dim', named ? `   ${tunnel.name}` : ''],
     ),
   ]
-  const client = clientLine(tunnel.local, tunnel.address)
+  const client = clientLine(tunnel)
   if (client !== null) lines.push(row('', [reachable ? 'cyan' : 'dim', client]))
   const down = model.down.get(tunnel.name)
   if (down !== undefined) lines.push(downLine(down.local, down.reason))

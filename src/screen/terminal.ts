@@ -51,6 +51,7 @@ export class Terminal {
     if (!this.#stdin.isTTY) return
     this.#stdin.setRawMode(true)
     this.#stdin.on('data', onKeys)
+    this.#stdin.on('end', onHangUp)
     this.#stdin.resume()
   }
 
@@ -76,6 +77,7 @@ export class Terminal {
     process.off('exit', this.#onExit)
     if (!this.#stdin.isTTY) return
     this.#stdin.off('data', onKeys)
+    this.#stdin.off('end', onHangUp)
     this.#stdin.pause()
     try {
       this.#stdin.setRawMode(false)
@@ -92,12 +94,18 @@ function onKeys(keys: Buffer): void {
   }
 }
 
+/** Without job control nobody else tells that the terminal is gone. */
+function onHangUp(): void {
+  process.kill(process.pid, 'SIGHUP')
+}
+
 /** Behind `&` the terminal belongs to the shell: a live screen would draw over its prompt. Known on Linux only. */
 function isForeground(): boolean {
   try {
     // pid (comm) state ppid pgrp session tty tpgid …; the name may hold anything, so what counts is behind its last ')'.
     const fields = readFileSync('/proc/self/stat', 'latin1').split(')').at(-1)?.trim().split(' ') ?? []
-    return fields[2] === fields[5]
+    // -1: there is no job control on it at all.
+    return fields[5] === '-1' || fields[2] === fields[5]
   } catch {
     return true
   }

@@ -99,14 +99,20 @@ describe('a ready client line', () => {
     ['unix:/var/run/postgresql/.s.PGSQL.5432', 'r:1', 'psql -h r -p 1'],
     ['unix:/run/mysqld/mysqld.sock', 'r:1', 'mysql -h r -P 1'],
     ['unix:/run/redis/redis-server.sock', 'r:1', 'redis-cli -h r -p 1'],
-  ])('%s at %s', (local, address, line) => expect(clientLine(local, address)).toBe(line))
+  ])('%s at %s', (local, address, line) => expect(clientLine({ name: 'x', local, address })).toBe(line))
+
+  test('a name says it as well', () => {
+    expect(clientLine({ name: 'ssh', local: 'localhost:2200', address: 'r:1' })).toBe('ssh -p 1 r')
+    expect(clientLine({ name: 'Postgres', local: 'db:15432', address: 'r:1' })).toBe('psql -h r -p 1')
+    expect(clientLine({ name: 'web', local: 'unix:/run/app.sock', address: 'r:1' })).toBe('http://r:1/')
+  })
 
   test.each([
     ['localhost:12345', 'relay.example.com:20001'],
     ['unix:/run/other.sock', 'relay.example.com:20001'],
     ['localhost:22', 'relay.example.com'],
     ['localhost:22', ''],
-  ])('none for %s at %p', (local, address) => expect(clientLine(local, address)).toBeNull())
+  ])('none for %s at %p', (local, address) => expect(clientLine({ name: 'x', local, address })).toBeNull())
 
   // The address is the relay's word, and the line is made to be pasted into a shell.
   test.each([
@@ -119,7 +125,9 @@ describe('a ready client line', () => {
     'a\nb:1',
     '[::1$(x)]:1',
     'a|b:1',
-  ])('none for a relay that says %p', address => expect(clientLine('localhost:22', address)).toBeNull())
+  ])('none for a relay that says %p', address =>
+    expect(clientLine({ name: 'ssh', local: 'localhost:22', address })).toBeNull(),
+  )
 })
 
 test('a JSON line is the same value, and nothing that a terminal obeys', () => {
