@@ -248,6 +248,11 @@ class RunningAgent implements Agent {
     this.#yields = false
 
     const carrier = new Carrier(how => this.#broken(live, how))
+    // One for all streams: a closure each would be a good part of what an idle stream costs.
+    const onDone = (splice: Splice): void => {
+      live.splices.delete(splice)
+      this.#streamClosed(splice)
+    }
     const live: Live = {
       carrier,
       id: ack.session,
@@ -265,14 +270,10 @@ class RunningAgent implements Agent {
             opened: (stream, opening) => {
               const service = this.#services.get(opening.tunnel)
               if (service === undefined) return stream.abort(RESET_CODE.NO_TUNNEL)
-              const splice: Splice = new Splice(live.session, opening, done => {
-                live.splices.delete(done)
-                dialing.cancel()
-                this.#streamClosed(service, done)
-              })
+              const splice = new Splice(live.session, opening, onDone)
               live.splices.add(splice)
               this.#emit({ event: 'stream', state: 'open', visitor: opening.visitor, tunnel: service.spec.name })
-              const dialing = service.connect(stream, splice)
+              service.connect(stream, splice)
             },
             wake: () => carrier.wake(),
             silent: () => carrier.break('silence'),
@@ -328,12 +329,12 @@ class RunningAgent implements Agent {
     this.#emit({ event: 'rtt', rtt: Math.round(ms * 100) / 100 })
   }
 
-  #streamClosed(service: Service, splice: Splice): void {
+  #streamClosed(splice: Splice): void {
     this.#emit({
       event: 'stream',
       state: 'closed',
       visitor: splice.opening.visitor,
-      tunnel: service.spec.name,
+      tunnel: this.#services.get(splice.opening.tunnel)?.spec.name ?? '',
       sent: splice.read,
       received: splice.written,
       ms: Math.round(performance.now() - splice.since),

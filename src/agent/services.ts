@@ -42,20 +42,22 @@ export class Service {
   }
 
   /** Dials the service for a stream that was just opened; its bytes wait meanwhile. */
-  connect(stream: Stream, splice: Splice): Dialing {
+  connect(stream: Stream, splice: Splice): void {
     splice.accept(stream)
     const known = performance.now() < this.#reachedUntil ? this.#reached : null
-    if (known === null) return this.#dial(this.#target, splice)
-    let dialing = dial(known, DIAL_MS, result => {
+    if (known === null) {
+      this.#dial(this.#target, splice)
+      return
+    }
+    splice.dialing = dial(known, DIAL_MS, result => {
       if ('ok' in result) return this.#join(result.ok, splice)
       this.#reached = null
-      dialing = this.#dial(this.#target, splice)
+      this.#dial(this.#target, splice)
     })
-    return { cancel: () => dialing.cancel() }
   }
 
-  #dial(target: Target, splice: Splice): Dialing {
-    return dial(target, DIAL_MS, result => {
+  #dial(target: Target, splice: Splice): void {
+    splice.dialing = dial(target, DIAL_MS, result => {
       if ('ok' in result) {
         if ('host' in target && result.ok.remoteHost !== target.host) {
           this.#reached = { host: result.ok.remoteHost, port: target.port }

@@ -1,7 +1,7 @@
 // Joins an outer connection (a visitor's, or the one to the local service) and a stream, both directions: FIN as FIN,
 // RST as RST, and nothing kept that the other side has not asked for.
 import { type Opening, RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
-import { type Connection, type Ended, type Handler, release } from '../net/index.ts'
+import { type Connection, type Dialing, type Ended, type Handler, release } from '../net/index.ts'
 import type { StreamEnd } from '../telemetry/events.ts'
 
 /** Without progress for so long, a connection that is finished both ways but not flushed is given up. */
@@ -32,6 +32,8 @@ export class Splice implements Handler, Sink {
   read = 0
   /** How it ended; null while it lasts. */
   ended: StreamEnd | null = null
+  /** The dial to the local service while it lasts; given up when the stream is. */
+  dialing: Dialing | null = null
   readonly #session: Session
   readonly #onDone: OnDone
   #connection: Connection | null = null
@@ -67,6 +69,7 @@ export class Splice implements Handler, Sink {
 
   /** The local service answered. False when the stream is gone by now. */
   connect(connection: Connection): boolean {
+    this.dialing = null
     if (this.ended !== null) return false
     this.#attach(connection)
     this.#stream!.flush()
@@ -86,7 +89,7 @@ export class Splice implements Handler, Sink {
     if (this.ended !== null) return
     this.ended = END_OF[code]
     this.#stream?.abort(code)
-    if (this.#connection === null) this.#onDone(this)
+    if (this.#connection === null) this.#done(this.ended)
     else this.#connection.abort()
   }
 
@@ -177,6 +180,8 @@ export class Splice implements Handler, Sink {
 
   #done(how: StreamEnd): void {
     this.ended = how
+    this.dialing?.cancel()
+    this.dialing = null
     this.#onDone(this)
   }
 }

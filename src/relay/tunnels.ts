@@ -2,7 +2,7 @@
 // visitors wait for the agent to come back; ownership is per lease, so one process takes over just what it names.
 import { formatHostPort } from '../config/index.ts'
 import { SESSION_CODE, type TunnelAnswer, type TunnelAsked, UNBIND } from '../frame/index.ts'
-import { Splice } from '../link/index.ts'
+import { type OnDone, Splice } from '../link/index.ts'
 import { type Connection, descriptors, type Handler } from '../net/index.ts'
 import type { Emit, StreamEnd } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -22,7 +22,11 @@ export class Tunnel {
   readonly name: string
   readonly owner: string
   readonly edge: PortEdge
+  /** HOST:PORT, as visitors are told. */
+  readonly address: string
   epoch: number
+  /** What a visitor's splice calls at its end. */
+  onDone: OnDone = () => {}
   /** Null while its agent is away. */
   member: Member | null = null
   /** The agent's id of it. */
@@ -30,10 +34,11 @@ export class Tunnel {
   readonly waiting = new Set<Waiting>()
   holdTimer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(name: string, owner: string, edge: PortEdge, epoch: number) {
+  constructor(name: string, owner: string, edge: PortEdge, address: string, epoch: number) {
     this.name = name
     this.owner = owner
     this.edge = edge
+    this.address = address
     this.epoch = epoch
   }
 }
@@ -185,11 +190,11 @@ export class Tunnels {
         return { id: want.id, ...this.#refusal(want, 'taken') }
       }
       bound.delete(grant.port)
-      tunnel = new Tunnel(want.name, owner, edge, grant.epoch)
+      tunnel = new Tunnel(want.name, owner, edge, this.address(grant.port), grant.epoch)
       this.#byPort.set(grant.port, tunnel)
       this.#byOwner.set(owner, tunnel)
-      const mine = tunnel
-      edge.visit = visitor => this.#visit(mine, visitor)
+      const fresh = tunnel
+      edge.visit = visitor => this.#visit(fresh, visitor)
     } else {
       this.#takeFrom(tunnel, member)
       clearTimeout(tunnel.holdTimer)
@@ -197,11 +202,17 @@ export class Tunnels {
     tunnel.epoch = grant.epoch
     tunnel.member = member
     tunnel.id = want.id
+    // One for all visitors of this session: a closure each would be a good part of what an idle one costs.
+    const mine = tunnel
+    tunnel.onDone = splice => {
+      member.splices.delete(splice)
+      this.#ended(mine, splice)
+    }
     member.tunnels.set(want.id, tunnel)
     this.#emit({
       event: 'tunnel',
       name: tunnel.name,
-      address: this.address(grant.port),
+      address: tunnel.address,
       local: member.name,
       key: member.fingerprint,
     })
@@ -265,7 +276,7 @@ export class Tunnels {
     if (this.#byPort.get(tunnel.edge.port) === tunnel) this.#byPort.delete(tunnel.edge.port)
     if (this.#byOwner.get(tunnel.owner) === tunnel) this.#byOwner.delete(tunnel.owner)
     for (const { visitor } of [...tunnel.waiting]) visitor.abort()
-    this.#emit({ event: 'tunnel-closed', name: tunnel.name, address: this.address(tunnel.edge.port), reason })
+    this.#emit({ event: 'tunnel-closed', name: tunnel.name, address: tunnel.address, reason })
   }
 
   #visit(tunnel: Tunnel, visitor: Connection): Handler {
@@ -281,11 +292,8 @@ export class Tunnels {
 
   #carry(tunnel: Tunnel, member: Member, visitor: Connection): Splice {
     const from = formatHostPort(visitor.remoteHost, visitor.remotePort)
-    const opening = { tunnel: tunnel.id, visitor: from, edge: this.address(tunnel.edge.port) }
-    const splice = new Splice(member.session, opening, s => {
-      member.splices.delete(s)
-      this.#ended(tunnel, s)
-    })
+    const opening = { tunnel: tunnel.id, visitor: from, edge: tunnel.address }
+    const splice = new Splice(member.session, opening, tunnel.onDone)
     member.splices.add(splice)
     this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name })
     splice.open(visitor)
