@@ -2,7 +2,7 @@
 // platform, to dist/warren-linux-arm64; it needs Bun's runtime for that platform, which Bun downloads once.
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const TARGETS = {
@@ -24,8 +24,10 @@ if (target !== undefined && !(target in TARGETS)) {
   process.exit(2)
 }
 
-const suffix = target === undefined ? '' : `-${target}${target.startsWith('windows') ? '.exe' : ''}`
-const outfile = values.outfile ?? join(root, 'dist', `warren${suffix}`)
+// Bun adds .exe by itself where it is missing, and then the checksum would look for another file.
+const ending = target?.startsWith('windows') ? '.exe' : ''
+const named = values.outfile ?? join(root, 'dist', target === undefined ? 'warren' : `warren-${target}`)
+const outfile = resolve(named.endsWith(ending) ? named : named + ending)
 mkdirSync(dirname(outfile), { recursive: true })
 rmSync(outfile, { force: true })
 
