@@ -4,6 +4,7 @@ import { CONTROL_PORT, formatHostPort, formatLocal, parseHostPort, type TunnelSp
 import { type Code, ERRORS, WarrenError } from '../errors.ts'
 import {
   type AckBody,
+  BIND,
   Memory,
   type Over,
   RESET_CODE,
@@ -24,8 +25,8 @@ import { Roaming } from './roaming.ts'
 import { Service } from './services.ts'
 import { AgentState } from './state.ts'
 
-/** After another process of this key took over, in ms. */
-const REPLACED_MS = 30_000
+/** How often it is asked for what another process took, or could not be had, in ms. */
+const ASK_AGAIN_MS = 30_000
 const DRAIN_LOOK_MS = 50
 /** After a FIN the relay's process is likely gone: no use in holding for long. */
 const HOLD_AFTER_FIN_MS = 3_000
@@ -104,13 +105,12 @@ class RunningAgent implements Agent {
   readonly #services = new Map<number, Service>()
   readonly #backoff = new Backoff(Math.random)
   readonly #roaming: Roaming
+  readonly #asking: ReturnType<typeof setInterval>
   /** The session that new streams come from; the relay may still be draining older ones. */
   #live: Live | null = null
   readonly #all = new Set<Live>()
   #attempt: Dialing | null = null
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** Another process has taken over: ask only for what nobody has. */
-  #yields = false
   /** The relay has taken this agent in once: a refusal of a tunnel later on is not this command line's mistake. */
   #served = false
   #ending = false
@@ -135,6 +135,7 @@ class RunningAgent implements Agent {
       () => this.#live?.carrier.localHost ?? null,
       () => this.#live?.carrier.break('reset'),
     )
+    this.#asking = setInterval(() => this.#askAgain(), ASK_AGAIN_MS)
     this.#connect()
   }
 
@@ -167,6 +168,7 @@ class RunningAgent implements Agent {
     this.#ending = true
     this.#giveUpConnecting()
     this.#roaming.stop()
+    clearInterval(this.#asking)
     for (const service of this.#services.values()) service.stop()
     for (const live of [...this.#all]) {
       live.session.close(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
@@ -187,8 +189,8 @@ class RunningAgent implements Agent {
         key: this.#key,
         instance: this.#instance,
         name: this.#options.name,
-        capabilities: this.#yields ? ['yield'] : [],
-        tunnels: this.#options.tunnels.map(({ name, port }, id) => ({ id, name, port })),
+        capabilities: [],
+        tunnels: [...this.#services.values()].map(service => service.asked(service.taken)),
       },
       result => {
         this.#attempt = null
@@ -231,21 +233,20 @@ class RunningAgent implements Agent {
       // The tunnel works all the same; the next start would need an invite again.
       this.#log.error('the relay cannot be remembered', { reason: thrown instanceof Error ? thrown.message : '' })
     }
-    const refusals = ack.tunnels.filter(answer => 'refused' in answer)
-    const [first] = refusals
-    if (first !== undefined && (refusals.length === ack.tunnels.length || !this.#served)) {
-      const error = tunnelError(first)
-      const fatal = error.entry.agent === 'ends' && !this.#served
-      if (fatal) this.#failed(error)
-      else this.#retry(error.code, error.message, error.code === 'W-REPLACED' ? REPLACED_MS : 0)
-      if (fatal || refusals.length === ack.tunnels.length) {
-        connection.abort()
-        return null
-      }
-      clearTimeout(this.#timer)
+    const errors = ack.tunnels.flatMap(answer => ('refused' in answer ? [tunnelError(answer)] : []))
+    const mistake = this.#served ? undefined : errors.find(error => error.entry.agent === 'ends')
+    const [first] = errors
+    if (mistake !== undefined) {
+      connection.abort()
+      this.#failed(mistake)
+      return null
+    }
+    if (first !== undefined && errors.length === ack.tunnels.length) {
+      connection.abort()
+      this.#retry(first.code, first.message, first.code === 'W-REPLACED' ? ASK_AGAIN_MS : 0)
+      return null
     }
     this.#served = true
-    this.#yields = false
 
     const carrier = new Carrier(how => this.#broken(live, how))
     // One for all streams: a closure each would be a good part of what an idle stream costs.
@@ -292,6 +293,7 @@ class RunningAgent implements Agent {
     }
     this.#live = live
     this.#all.add(live)
+    for (const service of this.#services.values()) service.bound = false
     this.#emit({ event: 'session', state: 'connected', relay: this.#address, rtt: null })
     for (const answer of ack.tunnels) this.#answered(answer)
     carrier.start(live.session, connection, NOTHING, rest)
@@ -301,12 +303,16 @@ class RunningAgent implements Agent {
   // ---- A session.
 
   #answered(answer: TunnelAnswer): void {
-    const spec = this.#services.get(answer.id)?.spec
-    if (spec === undefined) return
+    const service = this.#services.get(answer.id)
+    if (service === undefined) return
+    const { spec } = service
     if ('refused' in answer) {
       const { code, message } = tunnelError(answer)
-      this.#emit({ event: 'warning', code, message })
+      // That it is still the other's is no news.
+      if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
     } else {
+      service.bound = true
+      service.taken = false
       this.#emit({
         event: 'tunnel',
         name: spec.name,
@@ -317,9 +323,24 @@ class RunningAgent implements Agent {
   }
 
   #taken(id: number): void {
-    const spec = this.#services.get(id)?.spec
-    if (spec === undefined) return
+    const service = this.#services.get(id)
+    if (service === undefined) return
+    service.bound = false
+    service.taken = true
+    const { spec } = service
     this.#emit({ event: 'tunnel-closed', name: spec.name, address: '', reason: 'another process of this key took it' })
+  }
+
+  #yieldAll(): void {
+    for (const service of this.#services.values()) service.taken = true
+  }
+
+  /** Asks once more for what this session did not get, or lost to another process that may be gone by now. */
+  #askAgain(): void {
+    const session = this.#live?.session
+    if (!session?.attached) return
+    for (const service of this.#services.values())
+      if (!service.bound) session.send({ type: BIND, tunnel: service.asked(true) })
   }
 
   #roundTrip(ms: number): void {
@@ -348,8 +369,8 @@ class RunningAgent implements Agent {
     this.#live = null
     this.#endWhenDrained(live)
     if (code === SESSION_CODE.REPLACED) {
-      this.#yields = true
-      this.#retry('W-REPLACED', text, REPLACED_MS)
+      this.#yieldAll()
+      this.#retry('W-REPLACED', text, ASK_AGAIN_MS)
     } else {
       this.#backoff.reset()
       this.#retry('W-RELAY-GOODBYE', text, 0)
@@ -380,7 +401,7 @@ class RunningAgent implements Agent {
     const { hold } = live
     if (hold === null) return null
     if (!answer.ok) {
-      if (answer.code === SESSION_CODE.REPLACED) this.#yields = true
+      if (answer.code === SESSION_CODE.REPLACED) this.#yieldAll()
       this.#expire(live, 'the relay no longer has the session')
       return null
     }
@@ -424,7 +445,8 @@ class RunningAgent implements Agent {
       return
     }
     this.#backoff.sessionLasted(performance.now() - live.since)
-    if (this.#yields) this.#retry('W-REPLACED', reason, REPLACED_MS)
+    const replaced = [...this.#services.values()].every(service => service.taken)
+    if (replaced) this.#retry('W-REPLACED', reason, ASK_AGAIN_MS)
     else this.#retry(code, reason, 0)
   }
 }

@@ -1,7 +1,7 @@
 // The local services: dials what the command line named, for each stream, and knows whether it answers. The wire carries
 // tunnel ids, never addresses: nothing else can be reached through an agent.
 import { formatLocal, type Local, type TunnelSpec } from '../config/index.ts'
-import { RESET_CODE, type ResetCode, type Stream } from '../frame/index.ts'
+import { RESET_CODE, type ResetCode, type Stream, type TunnelAsked } from '../frame/index.ts'
 import type { Splice } from '../link/index.ts'
 import { type Connection, type DialFailure, type Dialing, dial, type Target } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
@@ -25,6 +25,10 @@ const RESET_OF: Record<DialFailure, ResetCode> = {
 export class Service {
   readonly id: number
   readonly spec: TunnelSpec
+  /** The relay has a tunnel open for it. */
+  bound = false
+  /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */
+  taken = false
   readonly #target: Target
   readonly #emit: Emit
   #down = false
@@ -39,6 +43,12 @@ export class Service {
     this.spec = spec
     this.#target = targetOf(spec.local)
     this.#emit = emit
+  }
+
+  /** What the relay is asked for. */
+  asked(yields: boolean): TunnelAsked {
+    const { name, port } = this.spec
+    return { id: this.id, name, port, ...(yields ? { yields: true } : {}) }
   }
 
   /** Dials the service for a stream that was just opened; its bytes wait meanwhile. */

@@ -41,11 +41,15 @@ const credit = v.pipe(u32, v.maxValue(LIMIT.credit))
 const port = v.pipe(u32, v.minValue(1), v.maxValue(65_535))
 const tunnelId = v.pipe(u32, v.maxValue(0xffff))
 
-/** What an agent asks for: `port` null takes what the pool gives. `name` is the service's, the same at every start. */
+/**
+ * What an agent asks for: `port` null takes what the pool gives. `name` is the service's, the same at every start.
+ * `yields`: only if no other process of this key has it; otherwise it is taken over.
+ */
 const tunnelAsked = v.strictObject({
   id: tunnelId,
   name: v.pipe(text(64), v.minLength(1)),
   port: v.nullable(port),
+  yields: v.optional(v.literal(true)),
 })
 export type TunnelAsked = v.InferOutput<typeof tunnelAsked>
 

@@ -283,7 +283,6 @@ class RunningRelay implements Relay {
       from,
       id: id.toString('hex'),
       attempt: 0,
-      yields: body.capabilities.includes('yield'),
       session,
       carrier,
       tunnels: new Map(),
@@ -307,8 +306,9 @@ class RunningRelay implements Relay {
 
   #broken(member: Member, how: Break): void {
     const ms = how === 'fin' ? Math.min(HOLD_AFTER_FIN_MS, this.#options.holdMs) : this.#options.holdMs
-    if (ms === 0 || this.#stopped) return member.session.lost(BREAKS[how])
     const { fingerprint: key, name, from, splices } = member
+    const nothing = splices.size === 0 && member.tunnels.size === 0
+    if (ms === 0 || nothing || this.#stopped) return member.session.lost(BREAKS[how])
     this.#emit({ event: 'agent', state: 'held', key, name, from, reason: BREAKS[how], streams: splices.size })
     this.#holds.hold(member, ms)
   }

@@ -18,8 +18,6 @@ export type Member = {
   /** What it is resumed by, in hex, and the number of the last attempt. */
   readonly id: string
   attempt: number
-  /** It asked not to take over what another process of its key has. */
-  readonly yields: boolean
   readonly session: Session
   readonly carrier: Carrier
   /** By the agent's own tunnel id. */

@@ -115,7 +115,7 @@ export class Tunnels {
       const twice = member.tunnels.has(want.id) || wants.some(w => w.id === want.id || w.name === want.name)
       const live = this.#byOwner.get(ownerOf(member.fingerprint, want.name))?.member
       if (twice) answers.push({ id: want.id, refused: 'W-USAGE', why: 'the same tunnel twice' })
-      else if (member.yields && live && live.instance !== member.instance)
+      else if (want.yields === true && live && live.instance !== member.instance)
         answers.push({ id: want.id, refused: 'W-REPLACED', why: 'another process of this key has it' })
       else wants.push(want)
     }

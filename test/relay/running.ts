@@ -15,7 +15,7 @@ export const SILENT = makeLog('silent', () => {}, Date.now)
 export type Running = { relay: Relay; events: Event[]; port: number; token: Uint8Array; state: string }
 
 export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Running> {
-  const state = join(temporaryFolder(), 'relay')
+  const state = options.state ?? join(temporaryFolder(), 'relay')
   const events: Event[] = []
   const relay = await startRelay(
     {
@@ -37,7 +37,9 @@ export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Run
     relay.stop()
     await relay.closed
   })
-  const { port, token } = parseInvite(relay.firstInvite ?? '')
+  // Only the first start of a state folder has an invite.
+  const { token } = relay.firstInvite === null ? { token: new Uint8Array() } : parseInvite(relay.firstInvite)
+  const port = Number(relay.control.split(':').at(-1))
   return { relay, events, port, token, state }
 }
 

@@ -4,10 +4,11 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { type Agent, startAgent } from '../../src/agent/index.ts'
 import { parseTunnel } from '../../src/config/index.ts'
+import { readRegistration } from '../../src/frame/index.ts'
 import { ask } from '../../src/relay/control.ts'
 import type { Event } from '../../src/telemetry/events.ts'
 import { temporaryFolder } from '../folder.ts'
-import { runRelay, SILENT } from './running.ts'
+import { newKey, RawClient, runRelay, SILENT } from './running.ts'
 
 /** A service that says its name to everybody, then echoes. */
 function serve(name: string): number {
@@ -152,6 +153,41 @@ test('a second process takes over just what it names, at once, and the two do no
   expect(lost.event === 'session' && lost.state === 'lost' && lost.retryInMs).toBeGreaterThanOrEqual(30_000)
   expect((await visit(b)).said).toBe('other')
   for (const { agent } of [first, second, third]) agent.stop()
+})
+
+test('what another process took is not taken back, not even after a restart of the relay', async () => {
+  const first = await runRelay()
+  const folder = join(temporaryFolder(), 'agent')
+  const one = await runAgent(first.relay.firstInvite, folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`)
+  const a = await portOf(one, 'a')
+  const two = await runAgent(null, folder, `a=127.0.0.1:${other}`)
+  await portOf(two, 'a')
+  await one.until(e => e.event === 'tunnel-closed' && e.name === 'a')
+  first.relay.stop()
+  await first.relay.closed
+  for (const { events } of [one, two]) events.length = 0
+  await runRelay({ state: first.state, listen: { host: '127.0.0.1', port: first.port } })
+  await portOf(one, 'b')
+  expect(await portOf(two, 'a')).toBe(a)
+  expect((await visit(a)).said).toBe('other')
+  // Whoever came first: the second has it, and the first has noticed if it had it in between.
+  const had = one.events.filter(e => e.event === 'tunnel' && e.name === 'a').length
+  if (had > 0) await one.until(e => e.event === 'tunnel-closed' && e.name === 'a')
+  expect(had).toBeLessThanOrEqual(1)
+  for (const { agent } of [one, two]) agent.stop()
+}, 15_000)
+
+test('a process that yields gets what nobody has, and nothing that another process has', async () => {
+  const own = await runRelay()
+  const key = newKey()
+  const tunnel = (name: string) => [{ id: 0, name, port: null, yields: true as const }]
+  const join = { token: Buffer.from(own.token), tunnels: tunnel('a') }
+  const holder = readRegistration(await (await RawClient.connect(own.port)).register(key, join))
+  expect(holder).toMatchObject({ ok: true, ack: { tunnels: [{ id: 0, host: '127.0.0.1' }] } })
+  const polite = readRegistration(await (await RawClient.connect(own.port)).register(key, { tunnels: tunnel('a') }))
+  expect(polite).toMatchObject({ ok: true, ack: { tunnels: [{ id: 0, refused: 'W-REPLACED' }] } })
+  const else_ = readRegistration(await (await RawClient.connect(own.port)).register(key, { tunnels: tunnel('b') }))
+  expect(else_).toMatchObject({ ok: true, ack: { tunnels: [{ id: 0, host: '127.0.0.1' }] } })
 })
 
 test('two terminals with two services of one key live side by side', async () => {
