@@ -53,6 +53,8 @@ export interface Agent {
   stop(): void
   /** Null when it was asked to end; otherwise why trying again cannot help. */
   readonly closed: Promise<WarrenError | null>
+  /** Bytes so far to visitors and from them, by tunnel name, those of open streams included. */
+  traffic(): ReadonlyMap<string, { readonly sent: number; readonly received: number }>
 }
 
 /** Throws a WarrenError when it cannot start; what happens later is told by events, and by `closed`. */
@@ -154,6 +156,20 @@ class RunningAgent implements Agent {
 
   stop(): void {
     this.#end(null)
+  }
+
+  traffic(): Map<string, { sent: number; received: number }> {
+    const all = new Map<string, { sent: number; received: number }>()
+    for (const { spec, sent, received } of this.#services.values()) all.set(spec.name, { sent, received })
+    for (const { splices } of this.#all) {
+      for (const splice of splices) {
+        const tunnel = all.get(this.#services.get(splice.opening.tunnel)?.spec.name ?? '')
+        if (tunnel === undefined) continue
+        tunnel.sent += splice.read
+        tunnel.received += splice.written
+      }
+    }
+    return all
   }
 
   #streams(): number {
@@ -351,11 +367,16 @@ class RunningAgent implements Agent {
   }
 
   #streamClosed(splice: Splice): void {
+    const service = this.#services.get(splice.opening.tunnel)
+    if (service !== undefined) {
+      service.sent += splice.read
+      service.received += splice.written
+    }
     this.#emit({
       event: 'stream',
       state: 'closed',
       visitor: splice.opening.visitor,
-      tunnel: this.#services.get(splice.opening.tunnel)?.spec.name ?? '',
+      tunnel: service?.spec.name ?? '',
       sent: splice.read,
       received: splice.written,
       ms: Math.round(performance.now() - splice.since),

@@ -29,6 +29,9 @@ export class Service {
   bound = false
   /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */
   taken = false
+  /** Bytes to visitors and from them, of the streams that are closed. */
+  sent = 0
+  received = 0
   readonly #target: Target
   readonly #emit: Emit
   #down = false

@@ -103,7 +103,7 @@ export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Pr
       remove()
       return error
     })
-    return { drain: () => agent.drain(), stop: () => agent.stop(), closed }
+    return { drain: () => agent.drain(), stop: () => agent.stop(), traffic: () => agent.traffic(), closed }
   } catch (error) {
     remove()
     throw error
