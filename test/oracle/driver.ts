@@ -2,12 +2,12 @@
 // waits for the kernel. `slot`: one listener of a service; scripts of a slot run one after the other, so that the next
 // connection that a service accepts is known to belong to the visitor that has just connected.
 import { Endpoint, sourceOffset } from './endpoint.ts'
-import { judge, type PairLog } from './judge.ts'
+import { judge, judgeRun, type PairLog } from './judge.ts'
 import type { Script, Side } from './script.ts'
 import { ERRNO, host4, inNamespace, must, POLL, Poll, sockets, type Watched } from './sockets.ts'
 
 export type Way = { host: string; port: number }
-export type Failure = { index: number; script: Script; problems: string[]; direct: PairLog; via: PairLog | null }
+export type Failure = { index: number; script: Script; problems: string[]; direct: PairLog | null; via: PairLog | null }
 export type Namespaces = { visitor: string | null; service: string | null }
 
 const NONE = {
@@ -122,7 +122,12 @@ class Pair implements Watched {
   }
 }
 
-type Task = { index: number; script: Script; done: (failure: Failure | null) => void }
+/** `direct`: whether it is run over loopback first. A script whose pauses are long need not be, when it is fit by its make. */
+// A service that resets before a byte has moved can look to an agent like one that refuses, so that it comes back after
+// 2 s to see whether it is up. That connection is counted, and must not be taken for the next script's.
+const HELD_MS = 2600
+
+type Task = { index: number; script: Script; direct: boolean; done: (failure: Failure | null) => void }
 
 class Slot implements Watched {
   readonly #driver: Driver
@@ -132,6 +137,7 @@ class Slot implements Watched {
   #task: Task | null = null
   #direct: PairLog | null = null
   #pair: Pair | null = null
+  #heldUntil = 0
   /** Connections that reached the service though no visitor had just connected. */
   strays = 0
 
@@ -142,12 +148,13 @@ class Slot implements Watched {
     driver.poll.watch(this.#fd, this)
   }
 
-  get idle(): boolean {
-    return this.#task === null
+  idle(now: number): boolean {
+    return this.#task === null && now >= this.#heldUntil
   }
 
-  get wakeAt(): number {
-    return this.#pair?.wakeAt ?? Infinity
+  wakeAt(now: number): number {
+    if (this.#pair !== null) return this.#pair.wakeAt
+    return now < this.#heldUntil ? this.#heldUntil : Infinity
   }
 
   run(task: Task): void {
@@ -182,7 +189,7 @@ class Slot implements Watched {
     if (!pair.done) return
     const task = this.#task!
     this.#pair = null
-    if (this.#direct === null) {
+    if (task.direct && this.#direct === null) {
       this.#direct = pair.log
       if (judge(task.script, pair.log, pair.log).length === 0) this.#connect()
       else this.#finish(null)
@@ -191,16 +198,19 @@ class Slot implements Watched {
 
   #finish(via: PairLog | null): void {
     const task = this.#task!
-    const direct = this.#direct!
+    const direct = this.#direct
     this.#task = null
-    const problems = judge(task.script, direct, via ?? direct)
+    if (this.via !== null && via?.service.reset && via.service.received === 0 && via.visitor.received === 0)
+      this.#heldUntil = performance.now() + HELD_MS
+    const last = via ?? direct!
+    const problems = direct === null ? judgeRun(task.script, last) : judge(task.script, direct, last)
     task.done(problems.length === 0 ? null : { index: task.index, script: task.script, problems, direct, via })
   }
 
   #connect(): void {
     const task = this.#task!
     const driver = this.#driver
-    const direct = this.#direct === null
+    const direct = task.direct && this.#direct === null
     // The direct run stays inside the service's own host: what the tunnel is measured against is loopback.
     const namespace = direct ? driver.namespaces.service : driver.namespaces.visitor
     const at = direct || this.via === null ? { host: driver.serviceHost, port: this.port } : this.via
@@ -249,12 +259,14 @@ export class Driver {
     next: () => { index: number; script: Script } | null,
     failed: (failure: Failure) => void,
     enough: () => boolean,
+    direct = true,
   ): void {
     let open = 0
     let more = true
     while (open > 0 || more) {
+      const began = performance.now()
       for (const slot of this.#slots) {
-        if (!more || !slot.idle) continue
+        if (!more || !slot.idle(began)) continue
         const task = enough() ? null : next()
         if (task === null) {
           more = false
@@ -263,6 +275,7 @@ export class Driver {
         open++
         slot.run({
           ...task,
+          direct,
           done: failure => {
             open--
             if (failure !== null) failed(failure)
@@ -273,10 +286,10 @@ export class Driver {
       let wake = now + 1000
       for (const slot of this.#slots) {
         slot.advance(now)
-        wake = Math.min(wake, slot.wakeAt)
+        wake = Math.min(wake, slot.wakeAt(now))
       }
-      if (this.#slots.some(slot => slot.idle) && more) continue
-      if (open > 0) this.poll.turn(wake - performance.now())
+      if (more && this.#slots.some(slot => slot.idle(now))) continue
+      if (more || open > 0) this.poll.turn(wake - performance.now())
     }
   }
 }

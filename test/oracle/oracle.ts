@@ -60,6 +60,11 @@ export class Oracle {
     return this.#collect({ do: 'script', index, script, times, timeoutMs })
   }
 
+  /** Each of these once, all at the same time as far as there are slots, by the way alone: nothing is run over loopback. */
+  scripts(from: number, scripts: Script[], timeoutMs: number): Promise<Result> {
+    return this.#collect({ do: 'scripts', from, scripts, timeoutMs })
+  }
+
   /** The smallest script that still fails where this one did. A failure of the direct run is never the tunnel's. */
   async shrink(failure: Failure, timeoutMs: number, budget = 300): Promise<Failure> {
     let best = failure

@@ -8,6 +8,8 @@ export type Request =
   | { do: 'via'; ways: Way[] | null }
   | { do: 'run'; seed: number; from: number; count: number; failures: number }
   | { do: 'script'; index: number; script: Script; times: number; timeoutMs: number }
+  /** Each of them once, by the way alone. */
+  | { do: 'scripts'; from: number; scripts: Script[]; timeoutMs: number }
 
 export type Answer =
   | { opened: number[] }
@@ -44,6 +46,12 @@ function serve(request: Request): void {
     const { seed, from, count } = request
     const next = () => (ran < count ? { index: from + ran, script: makeScript(seed, from + ran++) } : null)
     driver.runAll(next, failed, () => failures >= request.failures)
+  } else if (request.do === 'scripts') {
+    const { from, scripts } = request
+    driver.timeoutMs = request.timeoutMs
+    const next = () => (ran < scripts.length ? { index: from + ran, script: scripts[ran++]! } : null)
+    driver.runAll(next, failed, () => false, false)
+    driver.timeoutMs = usual
   } else {
     const { index, script, times } = request
     driver.timeoutMs = request.timeoutMs

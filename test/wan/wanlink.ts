@@ -17,6 +17,7 @@ export function whyNoLink(): string | null {
 }
 
 let compiled: string | null = null
+let opened = 0
 
 function compile(): string {
   if (compiled !== null) return compiled
@@ -54,7 +55,7 @@ export class Wan implements AsyncDisposable {
   static async open(link: Link): Promise<Wan> {
     const why = whyNoLink()
     if (why !== null) throw new Error(`no wanlink here: ${why}`)
-    const name = `warren-${process.pid}`
+    const name = `warren-${process.pid}-${++opened}`
     const wan = new Wan(name, start([compile(), name, ...words(link)]))
     const ready = await wan.#answers.next()
     if (ready.value !== 'ready') throw new Error(`wanlink: ${ready.value}`)
