@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
+  constants,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -121,7 +122,8 @@ type Audience = 'private' | 'public'
 export function readStateFile(path: string, audience: Audience, code: Code): string | null {
   let fd: number
   try {
-    fd = openSync(path, 'r')
+    // Without waiting: opening a pipe that nobody writes to would never return.
+    fd = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
   } catch (thrown) {
     if (errorCode(thrown) === 'ENOENT') return null
     throw new WarrenError(code, `cannot read ${path}: ${fileTrouble(thrown)}`, { cause: thrown })

@@ -66,7 +66,7 @@ export class Pool {
   readonly #unused: number[] = []
   readonly #unusedAt = new Map<number, number>()
   /** Released and not yet on disk. Nothing is lost by a crash: there the lease still counts as live. */
-  readonly #unsaved = new Set<number>()
+  readonly #unsaved = new Map<number, Lease>()
   readonly #quarantineMs: number
   readonly #now: () => number
   readonly #perKey: number
@@ -143,8 +143,7 @@ export class Pool {
     }
     const lease = this.#leases.get(port)
     if (lease === undefined || lease.epoch !== epoch || !lease.live) return false
-    this.#leave(lease)
-    this.#unsaved.add(port)
+    this.#unsaved.set(port, this.#leave(lease))
     return true
   }
 
@@ -203,8 +202,7 @@ export class Pool {
   close(): void {
     this.#time()
     for (const lease of [...this.#leases.values()].filter(candidate => candidate.live)) {
-      this.#leave(lease)
-      this.#unsaved.add(lease.port)
+      this.#unsaved.set(lease.port, this.#leave(lease))
     }
     this.flush()
   }
@@ -267,8 +265,10 @@ export class Pool {
     return 'empty'
   }
 
-  #leave(lease: Lease): void {
-    this.#put(lease.port, { ...lease, live: false, since: this.#clock, heldAt: this.#clock + this.#doubt })
+  #leave(lease: Lease): Lease {
+    const left = { ...lease, live: false, since: this.#clock, heldAt: this.#clock + this.#doubt }
+    this.#put(lease.port, left)
+    return left
   }
 
   /** Leases that count against a key's share. */
@@ -314,7 +314,7 @@ export class Pool {
   }
 
   #save(changed: ReadonlySet<number>): void {
-    const leases = this.#of(new Set([...this.#unsaved, ...changed]))
+    const leases = this.#of(new Set([...this.#unsaved.keys(), ...changed]))
     this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases, dropped: [] })
     this.#clockOnDisk = this.#clock
     this.#unsaved.clear()
@@ -322,13 +322,13 @@ export class Pool {
 
   /** The rows again, and on top of them the releases that they do not have yet. */
   #reload(): void {
-    const released = this.#of(this.#unsaved)
+    const released = [...this.#unsaved.values()]
     this.#load()
     for (const lease of released) {
       const row = this.#leases.get(lease.port)
       if (row?.live && row.epoch === lease.epoch) {
         this.#put(row.port, lease)
-        this.#unsaved.add(lease.port)
+        this.#unsaved.set(row.port, lease)
       }
     }
     this.#stale = false

@@ -2,7 +2,7 @@
 // was promised to an agent is on disk before it is promised. The folder belongs to one relay at a time, by a lock that
 // the system drops with the process, however it ends.
 import { Database, SQLiteError, type SQLQueryBindings } from 'bun:sqlite'
-import { chmodSync, existsSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { asWarrenError, WarrenError } from '../errors.ts'
 import { fileTrouble, fingerprint, isCanonicalKey, placeFile, type Role, temporaryName } from '../identity/index.ts'
@@ -367,13 +367,13 @@ function create(path: string): void {
 }
 
 function openDatabase(path: string): Database {
-  if (statSync(path).size === 0) throw damaged(path, 'it is empty')
   const db = new Database(path, { readwrite: true, create: false })
   try {
     db.run(`PRAGMA busy_timeout = ${BUSY_MS}`)
     db.run('PRAGMA synchronous = FULL')
     db.run('PRAGMA foreign_keys = ON')
     db.run('PRAGMA trusted_schema = OFF')
+    // Of an empty file as well, before anything could be written to it.
     if (one(db, 'PRAGMA application_id') !== APPLICATION_ID) throw damaged(path, "it is not a warren relay's")
     if (one(db, 'PRAGMA journal_mode = WAL') !== 'wal') {
       throw new WarrenError('W-STATE', `the file system of ${path} cannot keep a write-ahead log`)

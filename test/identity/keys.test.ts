@@ -166,6 +166,20 @@ describe('key files', () => {
     }
   })
 
+  test('padding of more than a block, and characters that are not base64, are refused', () => {
+    const vector = vectors.keys[2]
+    const whole = unwrap(vector?.privateKey ?? '')
+    const padded = Buffer.concat([whole, Buffer.from(Array.from({ length: 8 }, (_, n) => (whole.at(-1) ?? 0) + n + 1))])
+    const secret = whole.indexOf(Buffer.from('ssh-ed25519'), whole.indexOf(Buffer.from('ssh-ed25519')) + 1) - 16
+    padded.writeUInt32BE(whole.readUInt32BE(secret) + 8, secret)
+    refusal(file(wrap(padded))).toThrow(expect.objectContaining({ code: 'W-KEY-FILE' }))
+    const lines = vector?.privateKey.split('\n') ?? []
+    for (const odd of ['*', ' ', '=', '\u0000']) {
+      const damaged = lines.map((line, n) => (n === 1 ? `${line.slice(0, 9)}${odd}${line.slice(9)}` : line)).join('\n')
+      refusal(file(damaged)).toThrow(expect.objectContaining({ code: 'W-KEY-FILE' }))
+    }
+  })
+
   test('a public half that is not of the private one is refused', () => {
     const whole = unwrap(vectors.keys[1]?.privateKey ?? '')
     const other = parsePublicKeyLine(vectors.keys[2]?.publicLine ?? '').publicKey

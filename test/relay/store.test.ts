@@ -393,7 +393,7 @@ describe('the folder', () => {
       // Nothing refers to the store any more; it holds its folder all the same.
       Bun.gc(true)
       console.log('held')
-      setInterval(() => {}, 1e6)`)
+      for await (const _ of Bun.stdin.stream()) {}`)
     expect((await lines(relay.stdout).next()).value).toBe('held')
     expect(() => at(folder)).toThrow(code('W-LOCKED'))
     relay.kill('SIGKILL')
