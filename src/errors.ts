@@ -30,7 +30,7 @@ export const ERRORS = {
     exit: EXIT.usage,
     agent: 'ends',
     means: 'An address is not of a form that warren reads.',
-    todo: 'Write `5432`, `host:5432`, `[::1]:5432` or `unix:/path`; with a name and a public port, `ssh=22@2222`.',
+    todo: 'Write `5432`, `host:5432`, `[::1]:5432` or `unix:/path`; with a name and a public port, `ssh=22@20022`.',
   },
   'W-INVITE-FORM': {
     exit: EXIT.usage,
@@ -83,7 +83,8 @@ export const ERRORS = {
   'W-RELAY-CHANGED': {
     exit: EXIT.trust,
     agent: 'ends',
-    means: "The relay's key is not the one that was pinned: another machine answers at that address, or its state was lost.",
+    means:
+      "The relay's key is not the one that was pinned: another machine answers at that address, or its state was lost.",
     todo: 'Ask whoever runs the relay. If the change was meant, use a new invite from it; otherwise do not connect.',
   },
   'W-REFUSED': {
@@ -137,7 +138,8 @@ export const ERRORS = {
   'W-PORT-TAKEN': {
     exit: EXIT.address,
     agent: 'ends',
-    means: 'The public port belongs to another key or service, rests in quarantine, or something else on the relay has bound it.',
+    means:
+      'The public port belongs to another key or service, rests in quarantine, or something else on the relay has bound it.',
     todo: 'Leave --port out to get one from the pool, or look at `warren leases list` on the relay.',
   },
   'W-PORT-RANGE': {
@@ -145,6 +147,12 @@ export const ERRORS = {
     agent: 'ends',
     means: "The public port is outside the relay's range.",
     todo: 'Ask for one inside the range that the message names, or start the relay with other --ports.',
+  },
+  'W-LEASE-LIVE': {
+    exit: EXIT.address,
+    agent: '-',
+    means: 'The lease cannot be freed: its agent is connected and has the port open.',
+    todo: 'Stop that agent, or end its session with `warren keys revoke`, and free the port then.',
   },
   'W-POOL-EMPTY': {
     exit: EXIT.address,

@@ -3,7 +3,7 @@
 import { formatLocal, type Local, type TunnelSpec } from '../config/index.ts'
 import { RESET_CODE, type ResetCode, type Stream, type TunnelAsked } from '../frame/index.ts'
 import type { Splice } from '../link/index.ts'
-import { type Connection, type DialFailure, type Dialing, dial, type Target } from '../net/index.ts'
+import { type Connection, type DialFailure, type Dialing, dial, type Handler, type Target } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 
 const DIAL_MS = 5_000
@@ -21,6 +21,15 @@ const RESET_OF: Record<DialFailure, ResetCode> = {
   tls: RESET_CODE.REFUSED,
   alpn: RESET_CODE.REFUSED,
 }
+
+/** What a person is told; for the others the system's own words say more. */
+const WHY_DOWN: Partial<Record<DialFailure, string>> = {
+  refused: 'connection refused',
+  timeout: `no answer within ${DIAL_MS / 1000} s`,
+}
+
+/** A probe leaves by FIN, and waits for the service's: a service logs a reset as a fault. */
+const LEAVING: Handler = { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
 
 export class Service {
   readonly id: number
@@ -93,11 +102,14 @@ export class Service {
     if (this.#probe !== null) return
     this.#probe = dial(this.#target, DIAL_MS, result => {
       this.#probe = null
-      if ('fail' in result) this.#answered(result.fail, result.detail)
-      else {
-        this.#answered(null, '')
-        result.ok.abort()
+      if ('fail' in result) {
+        this.#answered(result.fail, result.detail)
+        return
       }
+      this.#answered(null, '')
+      result.ok.shutdown()
+      result.ok.linger(PROBE_MS)
+      return LEAVING
     })
   }
 
@@ -114,7 +126,7 @@ export class Service {
     }
     // Being out of descriptors says nothing about the service.
     if (failure !== 'limit') {
-      if (!this.#down) this.#tell('down', detail)
+      if (!this.#down) this.#tell('down', WHY_DOWN[failure] ?? detail)
       this.#down = true
     }
     clearTimeout(this.#probeTimer)

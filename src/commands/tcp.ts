@@ -15,7 +15,8 @@ export const tcp = leaf({
       type: 'positional',
       required: true,
       valueHint: 'LOCAL',
-      description: 'The service: 5432, host:5432, [::1]:5432 or unix:/path; with a name and a public port, ssh=22@2222',
+      description:
+        'The service: 5432, host:5432, [::1]:5432 or unix:/path; with a name and a public port, ssh=22@20022',
     },
     ...relayFlags,
     port: { type: 'string', valueHint: 'N', description: 'Public port of a single service [the one it had, else any]' },
@@ -43,7 +44,7 @@ export const tcp = leaf({
       'The first time, with the invite that the relay printed: PostgreSQL, at a public port of the relay.',
     ],
     ['warren tcp 5432', 'From then on: the same relay, the same public address.'],
-    ['warren tcp 5432 6379 ssh=22@2222', 'Three services at once; ssh at public port 2222.'],
+    ['warren tcp 5432 6379 ssh=22@20022', 'Three services at once; ssh at public port 20022.'],
     ['warren tcp 192.168.1.20:3306 --name shop', "Another machine's MySQL, under a name of its own."],
     ['warren tcp unix:/var/run/postgresql/.s.PGSQL.5432', 'A unix socket.'],
     ['ssh relay.example.com warren invite | warren tcp 5432 --relay -', 'The invite on standard input.'],

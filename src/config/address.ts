@@ -1,5 +1,5 @@
 // Addresses as a person writes them: `5432`, `host:5432`, `[::1]:5432`, `unix:/path`, and with a name and a public port
-// around it `ssh=22@2222`. Read strictly: a mistyped address must not become another one.
+// around it `ssh=22@20022`. Read strictly: a mistyped address must not become another one.
 import { WarrenError } from '../errors.ts'
 
 export type Local = { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string }

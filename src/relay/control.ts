@@ -117,11 +117,7 @@ export class Operator {
       case 'free': {
         const result = pool.free(r.port)
         if (result === 'none') throw new WarrenError('W-NOT-FOUND', `port ${r.port} is not leased`)
-        if (result === 'live')
-          throw new WarrenError(
-            'W-PORT-TAKEN',
-            `port ${r.port} is in use by its agent; revoke its key, or stop it, first`,
-          )
+        if (result === 'live') throw new WarrenError('W-LEASE-LIVE', `port ${r.port} is in use by its agent`)
         this.#options.freed(r.port)
         return { port: r.port }
       }

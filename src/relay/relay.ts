@@ -262,7 +262,7 @@ class RunningRelay implements Relay {
           silent: () => carrier.break('silence'),
           over: how => {
             carrier.finish()
-            this.#gone(member, how.by === 'lost' || how.by === 'silence' ? how.text : `${how.by}: ${how.text}`)
+            this.#gone(member, how.by === 'violation' ? `it broke the protocol: ${how.text}` : how.text)
           },
           goaway: () => this.#tunnels.leave(member),
           bind: tunnel => {
@@ -290,8 +290,8 @@ class RunningRelay implements Relay {
     }
     this.#store.touchKey(body.key)
     this.#sessions.add(member)
-    const answers = this.#tunnels.grant(body.key, member, body.tunnels)
     this.#emit({ event: 'agent', state: enrolled ? 'enrolled' : 'connected', key: print, name: member.name, from })
+    const answers = this.#tunnels.grant(body.key, member, body.tunnels)
     const ack = ackFrame({
       version: VERSION,
       session: id,

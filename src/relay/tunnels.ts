@@ -206,7 +206,7 @@ export class Tunnels {
     const mine = tunnel
     tunnel.onDone = splice => {
       member.splices.delete(splice)
-      this.#ended(mine, splice)
+      this.#ended(mine, member, splice)
     }
     member.tunnels.set(want.id, tunnel)
     this.#emit({
@@ -234,9 +234,9 @@ export class Tunnels {
     const { from, to } = this.#options.ports
     switch (why) {
       case 'taken':
-        return { refused: 'W-PORT-TAKEN', why: `port ${want.port ?? 'of the lease'} of ${want.name} is taken` }
+        return { refused: 'W-PORT-TAKEN', why: `${portOf(want.port)} (for ${want.name}) is taken` }
       case 'range':
-        return { refused: 'W-PORT-RANGE', why: `port ${want.port} is not in ${from}-${to}` }
+        return { refused: 'W-PORT-RANGE', why: `public port ${want.port} (for ${want.name}) is not in ${from}-${to}` }
       case 'empty':
         return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free` }
     }
@@ -295,18 +295,19 @@ export class Tunnels {
     const opening = { tunnel: tunnel.id, visitor: from, edge: tunnel.address }
     const splice = new Splice(member.session, opening, tunnel.onDone)
     member.splices.add(splice)
-    this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name })
+    this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name, key: member.fingerprint })
     splice.open(visitor)
     return splice
   }
 
-  #ended(tunnel: Tunnel, splice: Splice): void {
+  #ended(tunnel: Tunnel, member: Member, splice: Splice): void {
     const end: StreamEnd = splice.ended ?? 'fin'
     this.#emit({
       event: 'stream',
       state: 'closed',
       visitor: splice.opening.visitor,
       tunnel: tunnel.name,
+      key: member.fingerprint,
       sent: splice.written,
       received: splice.read,
       ms: Math.round(performance.now() - splice.since),
@@ -329,6 +330,10 @@ export class Tunnels {
     }
     return TURNED_AWAY
   }
+}
+
+function portOf(wanted: number | null): string {
+  return wanted === null ? 'the public port that it had' : `public port ${wanted}`
 }
 
 function ownerOf(fingerprint: string, service: string): string {

@@ -70,7 +70,8 @@ function sessionLine(event: Event & { event: 'session' }): EventLine {
     case 'expired':
       return line('warn', 'held streams reset', { relay, streams: event.streams, reason: event.reason })
     case 'refused':
-      return line('error', 'session refused', { relay, code: event.code, reason: event.reason })
+      // The report at the end says the same; with --quiet it is the only one.
+      return line('warn', 'session refused', { relay, code: event.code, reason: event.reason })
   }
 }
 

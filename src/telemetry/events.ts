@@ -27,12 +27,14 @@ export type Event =
   /** The local service of a tunnel stopped or started to answer. */
   | { event: 'local'; state: 'down' | 'up'; name: string; local: string; reason: string }
   /** One visitor's connection. `sent`: bytes to the visitor; `received`: bytes from it; `ms`: its duration. */
-  | { event: 'stream'; state: 'open'; visitor: string; tunnel: string }
+  | { event: 'stream'; state: 'open'; visitor: string; tunnel: string; key?: string }
   | {
       event: 'stream'
       state: 'closed'
       visitor: string
       tunnel: string
+      /** On a relay: the agent's key. */
+      key?: string
       sent: number
       received: number
       ms: number

@@ -25,7 +25,7 @@ test.each<[Event, string]>([
   ],
   [
     { event: 'session', state: 'refused', relay: 'r:7000', code: 'W-REFUSED', reason: 'no' },
-    'error session refused relay=r:7000 code=W-REFUSED reason=no',
+    'warn session refused relay=r:7000 code=W-REFUSED reason=no',
   ],
   [
     { event: 'session', state: 'held', relay: 'r:7000', streams: 2, holdMs: 30_000, reason: 'silent' },
