@@ -165,7 +165,6 @@ export class Pool {
     if (lease.live) return 'live'
     this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases: [], dropped: [port] })
     this.#clockOnDisk = this.#clock
-    this.#unsaved.delete(port)
     this.#put(port, null)
     return 'freed'
   }
