@@ -1,5 +1,6 @@
 // The door of the relay: one INIT or RESUME, once, within 5 s and 4 KiB, and nothing kept of whoever does not get in. What a
 // stranger is told gives nothing away: all that is not to be told apart is one REFUSED, 50 ms after its INIT.
+import { WarrenError } from '../errors.ts'
 import {
   FirstFrame,
   type Init,
@@ -22,6 +23,8 @@ const REFUSAL_MS = 50
 /** How long the refusal may take to leave. */
 const FAREWELL_MS = 2_000
 const ROLE_AGENT = 1
+/** Refusals whose reason an agent is told. */
+const TOLD: ReadonlySet<number> = new Set([SESSION_CODE.SPENT, SESSION_CODE.EXPIRED, SESSION_CODE.VERSION])
 
 export type Admitted = { init: Init; enrolled: boolean; connection: Connection }
 
@@ -29,8 +32,8 @@ export type AdmissionOptions = {
   relayKeyHash: Uint8Array
   store: Store
   strangers: Strangers
-  /** Registered sessions may still be added. */
-  room: () => boolean
+  /** One more session of this key may be added. */
+  room: (key: Uint8Array) => boolean
   admitted: (who: Admitted) => Handler
   /** The session of that id, or why there is none. */
   find: (session: Buffer) => Member | typeof SESSION_CODE.UNKNOWN | typeof SESSION_CODE.REPLACED
@@ -66,6 +69,8 @@ export class Stranger implements Handler {
       if ('init' in first) this.#decide(first.init)
       else this.#resume(first.resume)
     } catch (thrown) {
+      // A disk that is full or gone: who is in stays in, and who is not comes back later.
+      if (thrown instanceof WarrenError) return this.#unavailable(thrown)
       if (!(thrown instanceof Violation)) throw thrown
       if (thrown.code === SESSION_CODE.VERSION) this.#refuse(null, thrown.code, thrown.message, 0)
       else {
@@ -111,12 +116,17 @@ export class Stranger implements Handler {
         case 'enrolled':
       }
     }
-    if (!this.#options.room())
+    if (!this.#options.room(body.key))
       return this.#refuse(body.key, SESSION_CODE.BUSY, 'the relay has no room for a session', 0)
     this.#answered = true
     clearTimeout(this.#timer)
     this.#uncount()
     this.#options.admitted({ init, enrolled: status === 'unknown', connection: this.#connection })
+  }
+
+  #unavailable(error: WarrenError): boolean {
+    this.#refuse(null, SESSION_CODE.BUSY, `the relay cannot use its state: ${error.message}`, 0)
+    return true
   }
 
   #resume(resume: Resume): void {
@@ -143,7 +153,8 @@ export class Stranger implements Handler {
     if (code === SESSION_CODE.REFUSED || code === SESSION_CODE.SPENT || code === SESSION_CODE.EXPIRED)
       this.#options.strangers.punish(from, 'refused')
     clearTimeout(this.#timer)
-    const text = code === SESSION_CODE.REFUSED ? '' : reason
+    // Only the relay's own log says why its state fails, or what was wrong with a registration.
+    const text = TOLD.has(code) ? reason : ''
     this.#timer = setTimeout(() => {
       const frame = refusalFrame(code, text)
       this.#connection.write(frame, 0, frame.length)

@@ -44,6 +44,8 @@ const HANDSHAKE_MS = 5_000
 const EXPIRE_MS = 60_000
 /** Descriptors that no session may take: the database, the operator's socket, what the system needs. */
 const SESSION_RESERVE = 32
+/** Processes of one key at once. */
+const SESSIONS_PER_KEY = 64
 const FIRST_INVITE_MS = 10 * 60_000
 /** How often a drain looks whether the last stream is done. */
 const DRAIN_LOOK_MS = 50
@@ -147,7 +149,10 @@ class RunningRelay implements Relay {
       relayKeyHash: certificate.pin,
       store,
       strangers,
-      room: () => !this.#draining && !descriptors.near(SESSION_RESERVE),
+      room: key =>
+        !this.#draining &&
+        !descriptors.near(SESSION_RESERVE) &&
+        this.#sessions.ofKey(fingerprint(key)).length < SESSIONS_PER_KEY,
       admitted: who => this.#register(who),
       find: id => {
         const hex = id.toString('hex')

@@ -1,6 +1,7 @@
 // Tunnels: which lease is open at which edge, for which session. A tunnel outlives its session by a moment, in which
 // visitors wait for the agent to come back; ownership is per lease, so one process takes over just what it names.
 import { formatHostPort } from '../config/index.ts'
+import { WarrenError } from '../errors.ts'
 import { SESSION_CODE, type TunnelAnswer, type TunnelAsked, UNBIND } from '../frame/index.ts'
 import { type OnDone, Splice } from '../link/index.ts'
 import { type Connection, descriptors, type Handler } from '../net/index.ts'
@@ -80,6 +81,9 @@ class Waiting implements Handler {
   }
 }
 
+/** The pool could not be asked. */
+type Failed = { readonly ok: false; readonly why: 'state' }
+
 export type TunnelOptions = {
   /** Where public ports listen. */
   bind: string
@@ -127,16 +131,27 @@ export class Tunnels {
       return edge !== null
     }
     try {
-      const grants = this.#pool.acquireAll(
-        key,
-        wants.map(({ name, port }) => ({ service: name, wanted: port })),
-        free,
-      )
+      const grants = this.#acquire(key, wants, free)
       for (const [i, want] of wants.entries()) answers.push(this.#settle(member, want, grants[i]!, bound))
     } finally {
       for (const edge of bound.values()) edge.stop()
     }
     return answers
+  }
+
+  /** Nothing is promised that is not on disk: while that fails, what is open goes on, and nothing new is granted. */
+  #acquire(key: Uint8Array, wants: readonly TunnelAsked[], free: (port: number) => boolean): (Grant | Failed)[] {
+    try {
+      return this.#pool.acquireAll(
+        key,
+        wants.map(({ name, port }) => ({ service: name, wanted: port })),
+        free,
+      )
+    } catch (thrown) {
+      if (!(thrown instanceof WarrenError)) throw thrown
+      this.#log.error('no lease can be granted', { code: thrown.code, reason: thrown.message })
+      return wants.map(() => ({ ok: false, why: 'state' }))
+    }
   }
 
   /** Takes one tunnel of a session back, at the agent's word. */
@@ -169,7 +184,7 @@ export class Tunnels {
     return formatHostPort(this.#options.publicHost, port)
   }
 
-  #settle(member: Member, want: TunnelAsked, grant: Grant, bound: Map<number, PortEdge>): TunnelAnswer {
+  #settle(member: Member, want: TunnelAsked, grant: Grant | Failed, bound: Map<number, PortEdge>): TunnelAnswer {
     if (!grant.ok) return { id: want.id, ...this.#refusal(want, grant.why) }
     const owner = ownerOf(member.fingerprint, want.name)
     const before = this.#byOwner.get(owner)
@@ -230,13 +245,15 @@ export class Tunnels {
       }
   }
 
-  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty'): { refused: string; why: string } {
+  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty' | 'state'): { refused: string; why: string } {
     const { from, to } = this.#options.ports
     switch (why) {
       case 'taken':
         return { refused: 'W-PORT-TAKEN', why: `${portOf(want.port)} (for ${want.name}) is taken` }
       case 'range':
         return { refused: 'W-PORT-RANGE', why: `public port ${want.port} (for ${want.name}) is not in ${from}-${to}` }
+      case 'state':
+        return { refused: 'W-RELAY-BUSY', why: 'the relay cannot write its state' }
       case 'empty':
         return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free` }
     }

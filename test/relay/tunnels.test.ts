@@ -1,4 +1,5 @@
 // Who has an address, and what visitors meet meanwhile: relay and agents in this process, over real sockets.
+import { Database } from 'bun:sqlite'
 import { afterAll, expect, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
@@ -228,6 +229,24 @@ test('a port of another key is refused, one that something else has bound is ref
   squatter.close()
   owner.agent.stop()
 })
+
+test('while the state cannot be written nothing new is granted, and what is open goes on', async () => {
+  const own = await runRelay()
+  const folder = join(temporaryFolder(), 'agent')
+  const agent = await runAgent(own.relay.firstInvite, folder, `a=127.0.0.1:${hello}`)
+  const port = await portOf(agent, 'a')
+  const db = new Database(join(own.state, 'relay.db'))
+  // Another process that never lets go of the database: every write of the relay fails.
+  db.run('BEGIN IMMEDIATE')
+  const second = await runAgent(null, folder, `b=127.0.0.1:${hello}`)
+  const refused = await second.until(e => e.event === 'session' && e.state === 'lost')
+  expect(refused).toMatchObject({ code: 'W-RELAY-BUSY' })
+  expect((await visit(port)).said).toBe('hello')
+  db.run('ROLLBACK')
+  db.close()
+  await portOf(second, 'b')
+  for (const watched of [agent, second]) watched.agent.stop()
+}, 30_000)
 
 test('a port outside the range is an error that names the range', async () => {
   const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}@80`)
