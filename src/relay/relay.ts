@@ -238,7 +238,13 @@ class RunningRelay implements Relay {
     }
     // One turn more, so that the farewells leave.
     setTimeout(() => {
-      this.#store.close()
+      try {
+        this.#pool.close()
+        this.#store.close()
+      } catch (thrown) {
+        // After a crash the leases count as held until now, which is what they are.
+        this.#log.error('the state cannot be written', { reason: thrown instanceof Error ? thrown.message : '' })
+      }
       this.#resolveClosed(null)
     }, DRAIN_LOOK_MS)
   }
