@@ -275,7 +275,8 @@ test('texts that are not UTF-8, keys twice, keys that are no text, keys too long
   }
   expect(accepts(Buffer.from('82a16101a16102', 'hex'))).toBe(false)
   expect(accepts(Buffer.from('82a16101d9016102', 'hex'))).toBe(false)
-  for (const key of ['00', 'c0', '90', '80', 'c40161']) expect(accepts(Buffer.from(`81${key}01`, 'hex'))).toBe(false)
+  for (const key of ['00', 'c0', '90', '80', 'c40161', '00a161', 'c0a161', '01a100'])
+    expect(accepts(Buffer.from(`81${key}01`, 'hex'))).toBe(false)
   expect(accepts(Buffer.concat([Buffer.of(0x81), str('k'.repeat(LIMIT.key), 8), Buffer.of(0)]))).toBe(true)
   expect(accepts(Buffer.concat([Buffer.of(0x81), str('k'.repeat(LIMIT.key + 1), 8), Buffer.of(0)]))).toBe(false)
 })

@@ -453,6 +453,23 @@ describe('draining', () => {
     expect(peer.over).toEqual([])
   })
 
+  test('GOAWAY is said once, and nothing after the end', () => {
+    const peer = new Peer()
+    peer.session.goaway(SESSION_CODE.SHUTDOWN, 'first')
+    peer.session.goaway(SESSION_CODE.REPLACED, 'second')
+    expect(ofType(peer.frames(), 9)).toEqual([[9, 0, SESSION_CODE.SHUTDOWN, 'first', 0]])
+    peer.session.close(SESSION_CODE.SHUTDOWN, 'over')
+    const { wakes } = peer
+    peer.session.goaway(SESSION_CODE.SHUTDOWN, 'third')
+    peer.session.send({ type: 12, tunnel: 1 })
+    peer.session.close(SESSION_CODE.REVOKED, 'again')
+    expect(peer.wakes).toBe(wakes)
+    expect(peer.frames()).toEqual([[RESET, 0, SESSION_CODE.SHUTDOWN, 'over']])
+    expect(peer.over).toHaveLength(1)
+    expect(peer.session.deadline()).toBe(Number.POSITIVE_INFINITY)
+    expect(peer.session.tick(1e9)).toBe(Number.POSITIVE_INFINITY)
+  })
+
   test('a peer that said GOAWAY is asked for no stream, and may say it twice', () => {
     const said: number[] = []
     const peer = new Peer({ opener: true, events: { goaway: code => said.push(code) } })

@@ -117,6 +117,8 @@ describe('this process held up', () => {
     }
     expect(peer.over).toEqual([])
     expect(due).toBeLessThan(5100)
+    // Asked again, by whoever sets the timer anew, it is the same.
+    expect(peer.session.deadline()).toBe(due)
     // Timers run before the sockets are polled, so this tick may come with answers unread.
     peer.now = 9000
     peer.session.tick(peer.now)
