@@ -52,7 +52,9 @@ describe('a crowd', () => {
     await using tunnel = await tunnelTo(echoing.local)
     const before = tunnel.relay.sockets()
     const memory = tunnel.relay.pss()
-    const visitors = await dialAll(tunnel.at, count, 500)
+    const visitors = await dialAll(tunnel.at, count, 500).catch(thrown => {
+      throw new Error(`${String(thrown)}\n${tunnel.relay.said}\n${tunnel.agent.said}`)
+    })
     await until(() => tunnel.relay.sockets() >= before + count, 'the relay has them all', 60_000)
     const each = Math.round((tunnel.relay.pss() - memory) / count)
     console.log(`${count} idle visitors cost the relay ${each} bytes each`)

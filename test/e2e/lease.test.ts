@@ -194,7 +194,8 @@ describe('strangers stay out', () => {
     await using relay = await startRelay({ ports: portRange(1) })
     const first = await startAgent(relay.invite!, ['t=127.0.0.1:9'])
     const { port } = await first.tunnel('t')
-    await first.crash()
+    first.signal('SIGTERM')
+    expect(await first.exit()).toBe(0)
     await until(async () => {
       const { out } = await run(['leases', 'list', '--state', relay.state, '--json'])
       return (JSON.parse(out) as { state: string }).state === 'away'

@@ -18,6 +18,8 @@ export type Stats = {
   bytes: number
   /** What must never be: a clean end before the last byte, or a wrong byte. */
   wrong: string[]
+  /** Clean ends at the service before a byte: an agent's own look whether it answers, or one more that must never be. */
+  empty: number
   open: number
   /** Where the first few open ones stand. */
   stand: string[]
@@ -90,7 +92,7 @@ async function serve(visitors: number, seed: number): Promise<void> {
   const sourceAt = ptr(source)
   const scratch = Buffer.alloc(1 << 16)
   const scratchAt = ptr(scratch)
-  const stats: Stats = { complete: 0, reset: 0, refused: 0, bytes: 0, wrong: [], open: 0, stand: [] }
+  const stats: Stats = { complete: 0, reset: 0, refused: 0, bytes: 0, wrong: [], empty: 0, open: 0, stand: [] }
   const open = new Set<Flow>()
   let at: { host: number; port: number } | null = null
   let idle: number[] = []
@@ -174,7 +176,10 @@ async function serve(visitors: number, seed: number): Promise<void> {
           this.#ended = true
           if (this.#broken === ERRNO.ECONNRESET) return
           const lead = this.#visitor ? 0 : HEADER
-          if (this.#toReceive < 0 || this.#received < lead + this.#toReceive) {
+          if (!this.#visitor && this.#received === 0) {
+            stats.empty++
+            this.#close('reset')
+          } else if (this.#toReceive < 0 || this.#received < lead + this.#toReceive) {
             this.#wrong(`a clean end after ${this.#received} of ${lead + Math.max(0, this.#toReceive)} bytes`)
             this.#close('reset')
           }

@@ -140,6 +140,8 @@ class Slot implements Watched {
   #heldUntil = 0
   /** Connections that reached the service though no visitor had just connected. */
   strays = 0
+  /** Of an agent that looks again whether a service is up which has just reset. */
+  looks = 0
 
   constructor(driver: Driver, host: string, namespace: string | null) {
     this.#driver = driver
@@ -170,7 +172,8 @@ class Slot implements Watched {
       must('accept', fd)
       if (this.#pair?.wantsService) this.#pair.accepted(fd)
       else {
-        this.strays++
+        if (performance.now() < this.#heldUntil) this.looks++
+        else this.strays++
         sockets.reset(fd)
       }
     }
@@ -244,6 +247,10 @@ export class Driver {
 
   get strays(): number {
     return this.#slots.reduce((sum, slot) => sum + slot.strays, 0)
+  }
+
+  get looks(): number {
+    return this.#slots.reduce((sum, slot) => sum + slot.looks, 0)
   }
 
   /** Where each slot's visitor connects to, once that way is open; without it, straight to the service. */

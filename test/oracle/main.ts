@@ -45,6 +45,7 @@ async function main(): Promise<number> {
   const began = performance.now()
   let ran = 0
   let strays = 0
+  let looks = 0
   const failures: Failure[] = []
   if (values.script !== undefined) {
     const script = JSON.parse(values.script) as Script
@@ -61,6 +62,7 @@ async function main(): Promise<number> {
       const result = await way.oracle.run(seed, from + at, Math.min(CHUNK, count - at), Number(values.failures))
       ran += result.ran
       strays += result.strays
+      looks += result.looks
       failures.push(...result.failures)
       const rate = Math.round((ran * 1000) / (performance.now() - began))
       console.log(`  ${ran} scripts, ${failures.length} failures, ${rate}/s`)
@@ -78,7 +80,7 @@ async function main(): Promise<number> {
   if (strays > 0) console.log(`${strays} connections reached a service without a visitor`)
   const seconds = ((performance.now() - began) / 1000).toFixed(1)
   console.log(
-    `oracle: ${ran} scripts via ${via}, seed ${seed}: ${failures.length} failures, ${strays} strays, ${seconds} s`,
+    `oracle: ${ran} scripts via ${via}, seed ${seed}: ${failures.length} failures, ${strays} strays, ${looks} looks, ${seconds} s`,
   )
   return failures.length > 0 || strays > 0 ? 1 : 0
 }

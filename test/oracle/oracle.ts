@@ -15,7 +15,8 @@ export type Options = {
   serviceHost?: string
 }
 
-export type Result = { ran: number; ms: number; failures: Failure[]; strays: number }
+/** strays: connections that reached a service without a visitor. looks: those of an agent after a service has reset. */
+export type Result = { ran: number; ms: number; failures: Failure[]; strays: number; looks: number }
 
 const TRIES_WHEN_SHRINKING = 4
 

@@ -14,7 +14,7 @@ export type Request =
 export type Answer =
   | { opened: number[] }
   | { failure: Failure }
-  | { ran: number; strays: number; ms: number }
+  | { ran: number; strays: number; looks: number; ms: number }
   | { error: string }
 
 const say = (answer: Answer) => process.stdout.write(`${JSON.stringify(answer)}\n`)
@@ -30,11 +30,11 @@ function serve(request: Request): void {
   if (driver === null) throw new Error('not open')
   if (request.do === 'via') {
     driver.via(request.ways)
-    say({ ran: 0, strays: driver.strays, ms: 0 })
+    say({ ran: 0, strays: 0, looks: 0, ms: 0 })
     return
   }
   const began = performance.now()
-  const strays = driver.strays
+  const { strays, looks } = driver
   const usual = driver.timeoutMs
   let failures = 0
   let ran = 0
@@ -59,7 +59,7 @@ function serve(request: Request): void {
     driver.runAll(next, failed, () => failures > 0)
     driver.timeoutMs = usual
   }
-  say({ ran, strays: driver.strays - strays, ms: performance.now() - began })
+  say({ ran, strays: driver.strays - strays, looks: driver.looks - looks, ms: performance.now() - began })
 }
 
 for await (const line of console) {

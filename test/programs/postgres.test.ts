@@ -91,7 +91,14 @@ describe('PostgreSQL', () => {
       const sql = `create table ${table} (i int, note text)`
       expect((await psql(at, sql)).status).toBe(0)
       await ok(['psql', '-X', '-q', '-c', `\\copy ${table} from pstdin`, line(at)], { input: rows })
-      const out = await ok(['psql', '-X', '-q', '-c', `\\copy (select * from ${table} order by i) to pstdout`, line(at)])
+      const out = await ok([
+        'psql',
+        '-X',
+        '-q',
+        '-c',
+        `\\copy (select * from ${table} order by i) to pstdout`,
+        line(at),
+      ])
       return { in: Bun.hash(rows), out: Bun.hash(out) }
     })
     expect(sums[0].out).toBe(sums[0].in)
