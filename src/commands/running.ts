@@ -8,6 +8,12 @@ import { version } from './version.ts'
 /** What a second signal leaves for the end. */
 const STOP_MS = 500
 
+/**
+ * What comes this soon after the first signal is still the first one: a terminal tells all of its processes, and npm, npx
+ * and warren's launcher, which are among them, pass on to this one what they were told.
+ */
+const ONE_SIGNAL_MS = 200
+
 export interface Running {
   /** No new streams; resolves when the open ones are done or their time is over. */
   drain(): Promise<void>
@@ -28,13 +34,15 @@ export async function stay<T extends Running>(
   const givenUp = Promise.withResolvers<null>()
   let running: T | null = null
   let draining: Promise<void> | null = null
+  let drainingSince = 0
 
   const onSignal = (): void => {
     if (running === null) givenUp.resolve(null)
     else if (draining === null) {
+      drainingSince = performance.now()
       draining = running.drain()
       draining.catch(givenUp.reject)
-    } else {
+    } else if (performance.now() - drainingSince > ONE_SIGNAL_MS) {
       running.stop()
       setTimeout(givenUp.resolve, STOP_MS, null)
     }
