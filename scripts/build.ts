@@ -4,30 +4,18 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-
-const TARGETS = {
-  'linux-x64': 'bun-linux-x64',
-  'linux-arm64': 'bun-linux-arm64',
-  'linux-x64-musl': 'bun-linux-x64-musl',
-  'linux-arm64-musl': 'bun-linux-arm64-musl',
-  'darwin-x64': 'bun-darwin-x64',
-  'darwin-arm64': 'bun-darwin-arm64',
-  'windows-x64': 'bun-windows-x64',
-} as const
+import { ending, requireTarget, TARGETS } from './targets.ts'
 
 const root = dirname(import.meta.dir)
 
 const { values } = parseArgs({ options: { target: { type: 'string' }, outfile: { type: 'string' } } })
 const { target } = values
-if (target !== undefined && !(target in TARGETS)) {
-  console.error(`--target: '${target}' is not one of ${Object.keys(TARGETS).join(', ')}`)
-  process.exit(2)
-}
+if (target !== undefined) requireTarget(target)
 
 // Bun adds .exe by itself where it is missing, and then the checksum would look for another file.
-const ending = target?.startsWith('windows') ? '.exe' : ''
+const end = ending(target)
 const named = values.outfile ?? join(root, 'dist', target === undefined ? 'warren' : `warren-${target}`)
-const outfile = resolve(named.endsWith(ending) ? named : named + ending)
+const outfile = resolve(named.endsWith(end) ? named : named + end)
 mkdirSync(dirname(outfile), { recursive: true })
 rmSync(outfile, { force: true })
 
@@ -42,7 +30,7 @@ const build = Bun.spawnSync(
     // A compiled binary would otherwise run what a bunfig.toml in the user's folder names, and read its .env.
     '--no-compile-autoload-dotenv',
     '--no-compile-autoload-bunfig',
-    ...(target === undefined ? [] : [`--target=${TARGETS[target as keyof typeof TARGETS]}`]),
+    ...(target === undefined ? [] : [`--target=${TARGETS[target]?.bun}`]),
     `--outfile=${outfile}`,
   ],
   { cwd: root, stdout: 'inherit', stderr: 'inherit' },
