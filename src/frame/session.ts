@@ -319,8 +319,8 @@ export class Session implements Frames {
     this.#promised = Number.POSITIVE_INFINITY
     this.#blocked = false
     this.#attached = true
-    for (const stream of this.#streams.values()) stream.sink.go?.()
     this.#awake = false
+    for (const stream of this.#streams.values()) stream.sink.go?.()
     this.#wake()
     return replayed
   }
@@ -804,8 +804,8 @@ export class Session implements Frames {
   #end(how: Over): void {
     if (this.#over !== null) return
     this.#over = how
-    // After RESET from the peer, and in silence, nothing is worth sending.
-    if (how.by === 'peer' || how.by === 'silence') this.#overSent = true
+    // After RESET from the peer and in silence nothing is worth sending; without a connection nobody would hear it.
+    if (how.by === 'peer' || how.by === 'silence' || !this.#attached) this.#overSent = true
     const open = [...this.#streams.values()]
     for (const stream of open) {
       // A sink that was just told may have aborted others.
