@@ -1,7 +1,9 @@
 // Two sessions back to back under a clock and a scheduler that a seed makes, beside a model that knows what each stream
 // must have received. The byte streams are cut anywhere, writes are partial or refused, sinks take a part or nothing, and
 // every callback may call back in. A buffer that somebody gave up is overwritten at once, as transfer(0) would free it.
-// `bun run prove` runs many more of these than the suite does.
+// With cuts, the connection breaks under them, each side notices in its own time, and they resume over another one; old
+// bytes still arrive at a side that is mute, attempts to resume break off half-way, and nothing of that may show in what
+// the streams receive. `bun run prove` runs many more of these than the suite does.
 import {
   MEMORY_LIMITS,
   Memory,
@@ -24,6 +26,14 @@ export type Tally = {
   sessionsEnded: number
   blockedWrites: number
   reentries: number
+  /** Connections broken, attempts to resume that came to nothing, and bytes that were sent again. */
+  cuts: number
+  brokenOff: number
+  replayed: number
+  /** Bytes of an old connection that came to a mute side. */
+  late: number
+  /** Sessions that ended between two connections. */
+  endedHeld: number
 }
 
 const PATTERN_LENGTH = 1 << 20
@@ -62,6 +72,22 @@ class Pipe {
 
   constructor(readonly random: Random) {}
 
+  /** Neither slow nor narrow any more. */
+  open(): void {
+    this.room = Number.POSITIVE_INFINITY
+    this.partial = false
+    this.delay = 0
+  }
+
+  /** The same of another connection: as slow and as narrow, and empty. */
+  another(): Pipe {
+    const pipe = new Pipe(this.random)
+    pipe.room = this.room
+    pipe.partial = this.partial
+    pipe.delay = this.delay
+    return pipe
+  }
+
   readonly write = (from: Buffer, at: number, len: number): number => {
     let n = Math.min(len, this.room - this.waiting)
     if (this.partial && n > 0 && this.random.chance(30)) n = this.random.between(0, n)
@@ -97,6 +123,28 @@ class Pipe {
     }
     this.waiting -= most - left
     return parts.length === 0 ? null : Buffer.concat(parts)
+  }
+}
+
+/** What a session has sent, by position: a byte that is sent again has to be the byte that it was. */
+class Sent {
+  #bytes = Buffer.allocUnsafe(65_536)
+  #end = 0
+  /** The position of the byte that is written next. */
+  at = 0
+
+  /** Returns what of this was never sent before. */
+  add(bytes: Buffer): Buffer {
+    const again = Math.min(bytes.length, this.#end - this.at)
+    if (this.#bytes.compare(bytes, 0, again, this.at, this.at + again) !== 0)
+      throw new Error(`other bytes are sent again than were sent before, near ${this.at}`)
+    const fresh = bytes.subarray(again)
+    while (this.#end + fresh.length > this.#bytes.length)
+      this.#bytes = Buffer.concat([this.#bytes, Buffer.allocUnsafe(this.#bytes.length)])
+    fresh.copy(this.#bytes, this.#end)
+    this.#end += fresh.length
+    this.at += bytes.length
+    return fresh
   }
 }
 
@@ -172,6 +220,8 @@ class End implements Sink {
   /** Offered and not freed. */
   readonly held = new Set<Buffer>()
   taken = 0
+  /** The session has no connection, and said so. */
+  paused = false
 
   constructor(
     readonly world: World,
@@ -183,7 +233,19 @@ class End implements Sink {
   }
 
   get canOffer(): boolean {
-    return this.stream !== null && !this.finished && !this.silent && this.held.size === 0
+    if (this.stream === null || this.finished || this.silent || this.held.size > 0) return false
+    // What was read before the pause took hold.
+    return !this.paused || this.world.random.chance(20)
+  }
+
+  hold(): void {
+    this.paused = true
+    this.world.reenter(this)
+  }
+
+  go(): void {
+    this.paused = false
+    this.world.reenter(this)
   }
 
   data(buf: Buffer, at: number, len: number): number {
@@ -274,13 +336,16 @@ class Side {
   readonly session: Session
   readonly ends: End[] = []
   readonly tap: Tap
+  readonly sent = new Sent()
   awake = false
   over = 0
 
   constructor(
     readonly world: World,
     readonly opener: boolean,
-    readonly out: Pipe,
+    /** The connection's two directions, as this side has them. */
+    public into: Pipe,
+    public out: Pipe,
     memory: CountedMemory,
     deadAfter: number,
   ) {
@@ -300,6 +365,7 @@ class Side {
           },
           over: how => {
             this.over++
+            if (!this.session.attached) world.tally.endedHeld++
             if (how.by === 'violation' || how.by === 'silence') throw new Error(`session over: ${how.by}, ${how.text}`)
           },
         },
@@ -340,19 +406,50 @@ class Side {
     this.out.now = this.world.now
     const blocked = !this.session.transmit((b, at, len) => {
       const n = this.out.write(b, at, len)
-      if (n > 0) this.tap.feed(b.subarray(at, at + n))
+      const fresh = this.sent.add(b.subarray(at, at + n))
+      if (fresh.length > 0) this.tap.feed(fresh)
       return n
     }, this.world.now)
     if (blocked !== this.out.refused) throw new Error('transmit says something else than write did')
     if (blocked) this.world.tally.blockedWrites++
   }
 
-  /** Takes up to `most` bytes from the other side's pipe. */
-  receive(from: Pipe, most: number): boolean {
-    from.now = this.world.now
-    const bytes = from.take(most)
+  /** The connection is mute from here on. */
+  detach(): void {
+    this.session.detach()
+    if (this.over > 0) return
+    for (const end of this.ends)
+      if (!end.stream!.gone && !end.paused) throw new Error(`stream ${end.key}: not paused without a connection`)
+  }
+
+  /** The connection's other end is at `position`. */
+  attach(position: number, into: Pipe, out: Pipe): void {
+    if (!this.session.resumable(position)) throw new Error(`${position} is not a position to resume from`)
+    this.awake = false
+    this.into = into
+    this.out = out
+    const again = this.sent.at - position
+    this.sent.at = position
+    this.world.tally.replayed += again
+    if (this.session.attach(position, this.world.now) !== again)
+      throw new Error('another number of bytes is said to be sent again')
+    for (const end of this.ends)
+      if (!end.stream!.gone && end.paused) throw new Error(`stream ${end.key}: paused with a connection`)
+  }
+
+  /** Takes up to `most` bytes from the other side. */
+  receive(most: number): boolean {
+    this.into.now = this.world.now
+    const bytes = this.into.take(most)
     if (bytes === null) return false
+    const { attached } = this.session
+    const before = this.session.position()
     if (this.session.receive(bytes, this.world.now)) bytes.fill(0xdd)
+    else if (!attached) throw new Error('something of an old connection was kept')
+    if (!attached) {
+      this.world.tally.late += bytes.length
+      if (this.session.position() !== before) throw new Error('a mute side went on counting')
+    }
     for (const end of this.ends) {
       const s = end.stream!
       if (s.queued > s.window) throw new Error(`stream ${end.key}: more queued than its window`)
@@ -373,12 +470,18 @@ class World {
   #depth = 0
   /** Sessions may be ended, also from inside callbacks. */
   #endings: number
+  /** How often the connection may still break. */
+  #cuts: number
+  /** The way back: RESUME was sent over these pipes from that position, and perhaps answered with another one. */
+  #resume: { toAgent: Pipe; toRelay: Pipe; agentAt: number; relayAt: number | null } | null = null
   draining = false
 
   constructor(
     readonly random: Random,
     readonly tally: Tally,
+    cuts: number,
   ) {
+    this.#cuts = cuts === 0 ? 0 : random.between(1, cuts)
     this.budget = random.pick([20_000, 200_000, 1_000_000])
     this.emptyChunks = random.chance(20)
     this.#reentry = random.pick([0, 0, 5, 30])
@@ -395,8 +498,8 @@ class World {
     const other = random.chance(50) ? memory : new CountedMemory(limits)
     const toAgent = new Pipe(random)
     const toRelay = new Pipe(random)
-    this.relay = new Side(this, true, toAgent, memory, 600_000)
-    this.agent = new Side(this, false, toRelay, other, 600_000)
+    this.relay = new Side(this, true, toRelay, toAgent, memory, 600_000)
+    this.agent = new Side(this, false, toAgent, toRelay, other, 600_000)
     if (random.chance(30)) {
       for (const side of [this.relay, this.agent]) side.session.window.size = random.between(9_000, 200_000)
     }
@@ -467,6 +570,54 @@ class World {
     else side.session.lost()
   }
 
+  /** Not both sides have the same connection. */
+  get #broken(): boolean {
+    return !this.relay.session.attached || !this.agent.session.attached || this.#resume !== null
+  }
+
+  /** The connection breaks; who notices first is left to chance. */
+  #cut(): void {
+    if (this.#broken || this.relay.over + this.agent.over > 0) return
+    this.#cuts--
+    this.tally.cuts++
+    if (this.random.chance(50)) this.relay.detach()
+    else this.agent.detach()
+  }
+
+  /** One step of the way back. */
+  #goBack(): void {
+    const { relay, agent, random } = this
+    if (relay.over + agent.over > 0) {
+      // The relay answers UNKNOWN, or nobody comes before the hold has passed.
+      this.#resume = null
+      relay.session.lost()
+      agent.session.lost()
+      return
+    }
+    if (agent.session.attached) {
+      agent.detach()
+    } else if (this.#resume === null) {
+      const [toAgent, toRelay] = [relay.out.another(), agent.out.another()]
+      this.#resume = { toAgent, toRelay, agentAt: agent.session.position(), relayAt: null }
+    } else if (random.chance(15) && !this.draining) {
+      // The relay has perhaps taken it for good: what it sends there is lost.
+      this.#resume = null
+      this.tally.brokenOff++
+    } else if (this.#resume.relayAt === null) {
+      const { toAgent, toRelay, agentAt } = this.#resume
+      if (relay.session.attached) relay.detach()
+      // What detaching called may have ended it.
+      if (relay.over > 0) return
+      const relayAt = relay.session.position()
+      this.#resume.relayAt = relayAt
+      relay.attach(agentAt, toRelay, toAgent)
+    } else {
+      const { toAgent, toRelay, relayAt } = this.#resume
+      this.#resume = null
+      agent.attach(relayAt, toAgent, toRelay)
+    }
+  }
+
   run(): void {
     const { random, relay, agent } = this
     const cut = random.pick([1, 3, 40, 5_000, 600_000])
@@ -479,7 +630,10 @@ class World {
     relay.open()
     for (let step = 0; step < steps; step++) {
       this.now += random.chance(10) ? random.between(0, 30) : random.between(0, 100) / 1000
-      const [side, peer] = random.chance(50) ? [relay, agent] : [agent, relay]
+      const side = random.chance(50) ? relay : agent
+      if (this.#cuts > 0 && random.chance(3)) this.#cut()
+      if (this.#broken && random.chance(10)) this.#goBack()
+      if (this.#broken && this.#endings > 0 && random.chance(5)) this.endSession()
       switch (random.between(0, 9)) {
         case 0:
           if (!this.draining && relay.ends.length < 40) relay.open()
@@ -502,7 +656,7 @@ class World {
           break
         default:
           // A cut of a few bytes is tried often, so that bytes move at all.
-          for (let i = cut < 100 ? 20 : 1; i > 0; i--) if (!side.receive(peer.out, random.between(1, cut))) break
+          for (let i = cut < 100 ? 20 : 1; i > 0; i--) if (!side.receive(random.between(1, cut))) break
       }
     }
     this.#drain()
@@ -518,15 +672,13 @@ class World {
     const { relay, agent, random } = this
     this.draining = true
     this.#reentry = Math.min(this.#reentry, 5)
-    for (const side of [relay, agent]) {
-      side.out.room = Number.POSITIVE_INFINITY
-      side.out.partial = false
-      side.out.delay = 0
-    }
+    for (const pipe of [relay.out, agent.out, this.#resume?.toAgent, this.#resume?.toRelay]) pipe?.open()
     const cut = random.pick([7_000, 100_000, 600_000])
     for (let rounds = 0; ; rounds++) {
       if (rounds > 200_000) throw new Error('it does not come to an end')
       let moved = false
+      if (this.#cuts > 0 && random.chance(5)) this.#cut()
+      while (this.#broken && relay.over + agent.over < 2) this.#goBack()
       for (const [side, peer] of [
         [relay, agent],
         [agent, relay],
@@ -541,7 +693,7 @@ class World {
           side.transmit()
           moved = true
         }
-        while (side.receive(peer.out, random.between(1, cut))) moved = true
+        while (side.receive(random.between(1, cut))) moved = true
         if (side.over > 0 && peer.over === 0 && side.out.waiting === 0 && !side.awake) {
           // RESET on stream 0 has been read or was never sent: what is left is the connection's end.
           peer.session.lost()
@@ -594,9 +746,9 @@ class World {
         ] as const) {
           this.#tick(side)
           while (side.awake) side.transmit()
-          while (peer.receive(side.out, 1000));
+          while (peer.receive(1000));
           while (peer.awake) peer.transmit()
-          while (side.receive(peer.out, 1000));
+          while (side.receive(1000));
           while (side.awake) side.transmit()
         }
       }
@@ -626,22 +778,28 @@ export function newTally(): Tally {
     sessionsEnded: 0,
     blockedWrites: 0,
     reentries: 0,
+    cuts: 0,
+    brokenOff: 0,
+    replayed: 0,
+    late: 0,
+    endedHeld: 0,
   }
 }
 
-/** Runs schedule `index` of `seed`; throws an error that names both when a rule is broken. */
-export function simulate(seed: number, index: number, tally: Tally = newTally()): void {
+/** Runs schedule `index` of `seed`, in which the connection breaks up to `cuts` times; an error names what replays it. */
+export function simulate(seed: number, index: number, cuts = 0, tally: Tally = newTally()): void {
   try {
-    new World(new Random(seed, index), tally).run()
+    new World(new Random(seed, index), tally, cuts).run()
   } catch (e) {
-    throw new Error(`SEED=${seed} schedule ${index}: ${e instanceof Error ? e.message : String(e)}`, { cause: e })
+    const what = e instanceof Error ? e.message : String(e)
+    throw new Error(`SEED=${seed} schedule ${index} with up to ${cuts} cuts: ${what}`, { cause: e })
   }
   tally.schedules++
 }
 
 /** Runs `count` schedules of `seed`, from number `from` on. */
-export function simulateMany(seed: number, count: number, from = 0): Tally {
+export function simulateMany(seed: number, count: number, from = 0, cuts = 0): Tally {
   const tally = newTally()
-  for (let i = from; i < from + count; i++) simulate(seed, i, tally)
+  for (let i = from; i < from + count; i++) simulate(seed, i, cuts, tally)
   return tally
 }
