@@ -1,5 +1,5 @@
 // Makes docs/errors.md from src/errors.ts; with --check it only says whether that file is as it would be made.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { ERRORS, EXIT, type Retry } from '../src/errors.ts'
 
@@ -35,9 +35,10 @@ function errorsPage(): string {
     .map(([code, entry]) => `| [\`${code}\`](#${code.toLowerCase()}) | ${RETRIES[entry.agent]} | ${entry.means} |`)
   const sections = entries.map(
     ([code, entry]) =>
-      `### ${code}\n\n${entry.means}\n\n*What to do:* ${entry.todo}\n\nAgent: ${RETRIES[entry.agent]}. Exit status: ${entry.exit}.\n`,
+      `### ${code}\n\n${entry.means}\n\n_What to do:_ ${entry.todo}\n\nAgent: ${RETRIES[entry.agent]}. Exit status: ${entry.exit}.\n`,
   )
   return `<!-- Made from src/errors.ts by \`bun run docs\`. Do not edit. -->
+
 # Errors
 
 Every error of warren has a code. A command prints it as \`warren: W-CODE what happened\`, and what to do on the next
@@ -69,21 +70,26 @@ two seconds.
 ${sections.join('\n')}`
 }
 
-const path = join(dirname(import.meta.dir), 'docs', 'errors.md')
-const page = errorsPage()
+const root = dirname(import.meta.dir)
+const path = join(root, 'docs', 'errors.md')
+const page = await formatted(errorsPage())
 if (process.argv.includes('--check')) {
-  if (readIfThere(path) !== page) {
-    console.error('docs/errors.md is not what src/errors.ts makes of it: run `bun run docs`')
+  if (!existsSync(path) || readFileSync(path, 'utf8') !== page) {
+    console.error('docs/errors.md is not what src/errors.ts makes of it: run `npm run docs`')
     process.exit(1)
   }
 } else {
   writeFileSync(path, page)
 }
 
-function readIfThere(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return ''
-  }
+/** As `npm run check` wants every document. */
+async function formatted(text: string): Promise<string> {
+  const biome = Bun.spawn([join(root, 'node_modules/.bin/biome'), 'format', '--stdin-file-path=docs/errors.md'], {
+    cwd: root,
+    stdin: new Blob([text]),
+    stderr: 'inherit',
+  })
+  const out = await new Response(biome.stdout).text()
+  if ((await biome.exited) !== 0) process.exit(1)
+  return out
 }

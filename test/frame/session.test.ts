@@ -59,8 +59,14 @@ test('64 MiB each way arrive whole, end by FIN, and leave nothing behind', () =>
     now += 0.1
     const toAgent: Buffer[] = []
     const toRelay: Buffer[] = []
-    relay.transmit((b, at, len) => (toAgent.push(Buffer.from(b.subarray(at, at + len))), len), now)
-    agent.transmit((b, at, len) => (toRelay.push(Buffer.from(b.subarray(at, at + len))), len), now)
+    relay.transmit((b, at, len) => {
+      toAgent.push(Buffer.from(b.subarray(at, at + len)))
+      return len
+    }, now)
+    agent.transmit((b, at, len) => {
+      toRelay.push(Buffer.from(b.subarray(at, at + len)))
+      return len
+    }, now)
     for (const b of toAgent) agent.receive(b, now)
     for (const b of toRelay) relay.receive(b, now)
     relay.tick(now)
