@@ -11,6 +11,7 @@ import {
   SESSION_CODE,
   Session,
   type TunnelAnswer,
+  type TunnelAsked,
 } from '../frame/index.ts'
 import { type KeyPair, looksLikeInvite, parseInvite } from '../identity/index.ts'
 import { type Break, Carrier, Splice } from '../link/index.ts'
@@ -31,6 +32,9 @@ const DRAIN_LOOK_MS = 50
 /** After a FIN the relay's process is likely gone: no use in holding for long. */
 const HOLD_AFTER_FIN_MS = 3_000
 const NOTHING = Buffer.alloc(0)
+/** Bytes of INIT's 4 KiB for tunnels, and what one takes besides its name. */
+const INIT_ROOM = 3_072
+const TUNNEL_BYTES = 32
 const RTT_EVENT_MS = 1_000
 
 export type AgentOptions = {
@@ -206,7 +210,7 @@ class RunningAgent implements Agent {
         instance: this.#instance,
         name: this.#options.name,
         capabilities: [],
-        tunnels: [...this.#services.values()].map(service => service.asked(service.taken)),
+        tunnels: this.#firstTunnels(),
       },
       result => {
         this.#attempt = null
@@ -219,6 +223,18 @@ class RunningAgent implements Agent {
         return null
       },
     )
+  }
+
+  /** As many tunnels as fit into INIT; BIND asks for the others. */
+  #firstTunnels(): TunnelAsked[] {
+    let room = INIT_ROOM
+    const tunnels: TunnelAsked[] = []
+    for (const service of this.#services.values()) {
+      room -= Buffer.byteLength(service.spec.name) + TUNNEL_BYTES
+      if (room < 0) break
+      tunnels.push(service.asked(service.taken))
+    }
+    return tunnels
   }
 
   #giveUpConnecting(): void {
@@ -312,6 +328,9 @@ class RunningAgent implements Agent {
     for (const service of this.#services.values()) service.bound = false
     this.#emit({ event: 'session', state: 'connected', relay: this.#address, rtt: null })
     for (const answer of ack.tunnels) this.#answered(answer)
+    const asked = new Set(ack.tunnels.map(answer => answer.id))
+    for (const service of this.#services.values())
+      if (!asked.has(service.id)) live.session.send({ type: BIND, tunnel: service.asked(service.taken) })
     carrier.start(live.session, connection, NOTHING, rest)
     return carrier
   }

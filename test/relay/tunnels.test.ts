@@ -248,6 +248,17 @@ test('while the state cannot be written nothing new is granted, and what is open
   for (const watched of [agent, second]) watched.agent.stop()
 }, 30_000)
 
+test('more tunnels than fit into a registration are all open, and each leads to its service', async () => {
+  const own = await runRelay()
+  const names = Array.from({ length: 200 }, (_, i) => `${'service'.repeat(5)}-${i}`)
+  const locals = names.map((name, i) => `${name}=127.0.0.1:${i % 2 === 0 ? hello : other}`)
+  const agent = await runAgent(own.relay.firstInvite, join(temporaryFolder(), 'agent'), ...locals)
+  for (const name of names) await agent.until(tunnelled(name))
+  expect((await visit(await portOf(agent, names[199]!))).said).toBe('other')
+  expect((await visit(await portOf(agent, names[0]!))).said).toBe('hello')
+  agent.agent.stop()
+})
+
 test('a port outside the range is an error that names the range', async () => {
   const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}@80`)
   const error = await agent.agent.closed
