@@ -8,7 +8,7 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 
 const require = createRequire(import.meta.url)
-const { name, version, optionalDependencies } = require('../package.json')
+const { name, optionalDependencies } = require('../package.json')
 
 const child = spawn(findBinary(), process.argv.slice(2), { stdio: 'inherit' })
 child.on('error', error => fail(`cannot start the binary: ${error.message}`))
@@ -54,7 +54,7 @@ function findBinary() {
   } catch {
     fail(
       `the package ${platform} is not installed. npm leaves it out with --omit=optional, and a node_modules folder from\n` +
-        `another platform has another one. Install again, without that: npm install ${name}@${version}`,
+        '  another platform has another one. Install again, here and without that.',
     )
   }
 }

@@ -115,7 +115,6 @@ describe('what is missing', () => {
   test('a package that npm left out: how to get it', async () => {
     const { status, err } = await ended(launch(install(null)))
     expect(err).toStartWith(`warren: the package warren-${here} is not installed.`)
-    expect(err).toEndWith(`npm install warren@${project.version}\n`)
     expect(status).toBe(1)
   })
 
