@@ -65,6 +65,11 @@ const STARTING_PINGS = 3
 const UNRECEIPTED_PING_MS = 1000
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
+/**
+ * A silent peer is asked after this part of the limit. What it may be held up for without being given up is the rest, less
+ * a round trip: four fifths of the limit, 4 s of 5.
+ */
+const QUIET = 8
 /** A second tick that is late by this part of the limit does not count. */
 const LATE = 10
 /** Streams that wait for room to be announced; one more is refused. */
@@ -795,7 +800,7 @@ export class Session implements Frames {
   // ---- Time and end.
 
   #nextPing(): number {
-    const quiet = this.#deadAfter / 4
+    const quiet = this.#deadAfter / QUIET
     const silence = Math.max(this.#heardAt, this.#pingAt) + quiet
     if (this.#ring.tail >= this.#countableHead) return silence
     return Math.min(silence, this.#pingAt + UNRECEIPTED_PING_MS)

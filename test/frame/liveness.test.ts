@@ -35,7 +35,7 @@ describe('a silent peer', () => {
     expect(peer.session.isOver).toBe(true)
   })
 
-  test('is asked by a PING each quarter of the time', () => {
+  test('is asked by a PING each eighth of the time', () => {
     const peer = new Peer({ deadAfter: 4000 })
     let asked = ofType(peer.frames(), PING).length
     for (let now = 1; now < 4000; now++) {
@@ -43,7 +43,7 @@ describe('a silent peer', () => {
       if (peer.session.deadline() <= now) peer.session.tick(now)
       asked += ofType(peer.frames(), PING).length
     }
-    expect(asked).toBe(4)
+    expect(asked).toBe(8)
   })
 
   test('counts from the last byte, also one in the middle of a frame', () => {
@@ -66,7 +66,7 @@ describe('a silent peer', () => {
     const peer = new Peer()
     peer.frames()
     sleepUntil(peer, 1000)
-    // 1,250 was the deadline; now it is 2,250, and a tick that comes then is in time.
+    // 1,250 was the deadline; now it is 1,625, and a tick that comes then is in time.
     peer.send(raw.ping(1))
     peer.frames()
     sleepUntil(peer, 5990)
@@ -139,7 +139,7 @@ describe('this process held up', () => {
   test('ticks that come too early do nothing', () => {
     const peer = new Peer()
     peer.frames()
-    for (let now = 0; now < 1249; now += 0.5) {
+    for (let now = 0; now < 624; now += 0.5) {
       peer.session.tick(now)
       peer.now = now
       expect(peer.bytes()).toHaveLength(0)
@@ -147,8 +147,32 @@ describe('this process held up', () => {
   })
 })
 
+describe('a peer held up for 4 s', () => {
+  test('is not taken for silent, at whatever moment between two PINGs that began', () => {
+    const roundTrip = 100
+    for (let began = 0; began <= 2500; began += 25) {
+      const peer = new Peer()
+      const resumes = began + 4000
+      // Answers to PINGs are on their way back; those asked while it is held up all come when it is not.
+      const answers: { at: number; opaque: number }[] = []
+      while (peer.now < 10_000) {
+        for (const ping of ofType(peer.frames(), PING)) {
+          const arrived = peer.now + roundTrip / 2
+          const answered = arrived < began || arrived >= resumes ? arrived : resumes
+          answers.push({ at: answered + roundTrip / 2, opaque: Number(ping[2]) })
+        }
+        const next = answers[0]
+        peer.now = Math.min(peer.session.deadline(), next?.at ?? Number.POSITIVE_INFINITY)
+        if (next?.at === peer.now) peer.send(raw.pong(answers.shift()!.opaque))
+        else peer.session.tick(peer.now)
+      }
+      expect({ began, over: peer.over }).toEqual({ began, over: [] })
+    }
+  })
+})
+
 describe('two idle sessions', () => {
-  test('exchange a PING each quarter, and neither dies in an hour', () => {
+  test('exchange a PING each eighth, and neither dies in an hour', () => {
     const sides = [new Peer({ opener: true }), new Peer()]
     let pings = 0
     let bytes = 0
@@ -170,11 +194,11 @@ describe('two idle sessions', () => {
       now = Math.max(now, Math.min(sides[0]!.session.deadline(), sides[1]!.session.deadline()))
     }
     expect(sides.map(s => s.over)).toEqual([[], []])
-    const quarters = 3_600_000 / 1250
-    expect(pings).toBeGreaterThan(quarters * 0.9)
-    expect(pings).toBeLessThan(quarters * 2.2)
+    const eighths = 3_600_000 / 625
+    expect(pings).toBeGreaterThan(eighths * 0.9)
+    expect(pings).toBeLessThan(eighths * 2.2)
     // 24 bytes a PING and its PONG, and now and then a receipt.
-    expect(bytes).toBeLessThan(quarters * 2.2 * 28)
+    expect(bytes).toBeLessThan(eighths * 2.2 * 28)
   })
 })
 
