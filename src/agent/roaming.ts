@@ -6,18 +6,48 @@ const LOOK_MS = 1_000
 /** The wall clock moved so much more than the clock that stands still in sleep. */
 const SLEPT_MS = 3_000
 
+/** What a machine knows of itself. */
+export type Machine = {
+  /** Goes on while the machine sleeps; may be set. In ms. */
+  wall: () => number
+  /** Stands still while the machine sleeps; is never set. In ms. */
+  steady: () => number
+  addresses: () => readonly string[]
+}
+
+const THIS_MACHINE: Machine = {
+  wall: Date.now,
+  steady: () => performance.now(),
+  addresses: () => Object.values(networkInterfaces()).flatMap(list => (list ?? []).map(a => a.address)),
+}
+
 export class Roaming {
+  readonly #localHost: () => string | null
+  readonly #onMoved: () => void
+  readonly #machine: Machine
   readonly #timer: ReturnType<typeof setInterval>
-  #wall = Date.now()
-  #steady = performance.now()
+  #wall: number
+  #steady: number
 
   /** `localHost`: where the connection was made from, null while there is none. */
-  constructor(localHost: () => string | null, onMoved: () => void) {
-    this.#timer = setInterval(() => {
-      const host = localHost()
-      if (this.#slept() || (host !== null && !has(host))) onMoved()
-    }, LOOK_MS)
+  constructor(localHost: () => string | null, onMoved: () => void, machine = THIS_MACHINE) {
+    this.#localHost = localHost
+    this.#onMoved = onMoved
+    this.#machine = machine
+    this.#wall = machine.wall()
+    this.#steady = machine.steady()
+    this.#timer = setInterval(() => this.look(), LOOK_MS)
     this.#timer.unref()
+  }
+
+  /** Looks now. */
+  look(): void {
+    const slept = this.#slept()
+    const host = this.#localHost()
+    if (host === null) return
+    // A link-local address may carry its zone. None at all: the socket is closing, and says so itself.
+    const address = host.split('%')[0]!
+    if (slept || (address !== '' && !this.#machine.addresses().includes(address))) this.#onMoved()
   }
 
   stop(): void {
@@ -25,17 +55,11 @@ export class Roaming {
   }
 
   #slept(): boolean {
-    const wall = Date.now()
-    const steady = performance.now()
+    const wall = this.#machine.wall()
+    const steady = this.#machine.steady()
     const jump = wall - this.#wall - (steady - this.#steady)
     this.#wall = wall
     this.#steady = steady
     return jump >= SLEPT_MS
   }
-}
-
-function has(host: string): boolean {
-  for (const addresses of Object.values(networkInterfaces()))
-    if (addresses?.some(a => a.address === host || `::ffff:${a.address}` === host)) return true
-  return false
 }
