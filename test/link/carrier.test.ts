@@ -1,0 +1,205 @@
+// The order in which one connection is taken from a session and the next one given to it, against connections that are
+// made by hand: what counts is that nothing of the old one reaches the session once its position was read.
+import { describe, expect, test } from 'bun:test'
+import { Memory, Session } from '../../src/frame/index.ts'
+import { type Break, Carrier } from '../../src/link/index.ts'
+import type { Connection, Handler } from '../../src/net/index.ts'
+import { Collect, raw } from '../frame/peer.ts'
+
+/** As much of a connection as a carrier uses. Its handler is called like Bun calls it: until it is mute. */
+class FakeConnection {
+  handler: Handler | null = null
+  readonly localHost = '127.0.0.1'
+  readonly written: Buffer[] = []
+  muted = false
+  shut = false
+  room = Number.POSITIVE_INFINITY
+
+  write(buf: Uint8Array, at: number, len: number): number {
+    if (this.muted) throw new Error('a write to a mute connection')
+    const n = Math.min(len, this.room)
+    this.room -= n
+    this.written.push(Buffer.from(buf.subarray(at, at + n)))
+    return n
+  }
+  mute(): void {
+    this.muted = true
+  }
+  shutdown(): void {
+    this.shut = true
+  }
+  linger(): void {}
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.written)
+  }
+  get asConnection(): Connection {
+    return this as unknown as Connection
+  }
+  /** Bytes arrive, also late ones: whether anybody was told. */
+  arrives(bytes: Buffer): boolean {
+    if (this.muted) return false
+    this.handler?.onData(Buffer.from(bytes))
+    return true
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+const turn = () => new Promise(resolve => setImmediate(resolve))
+
+function carried() {
+  const broken: { how: Break; attached: boolean; muted: boolean }[] = []
+  const sinks: Collect[] = []
+  const first = new FakeConnection()
+  const carrier: Carrier = new Carrier(how => broken.push({ how, attached: session.attached, muted: first.muted }))
+  const session = new Session(
+    {
+      opener: false,
+      peerFirstCredit: 65_536,
+      deadAfter: 60_000,
+      memory: new Memory(),
+      events: {
+        opened: stream => {
+          const sink = new Collect()
+          stream.sink = sink
+          sinks.push(sink)
+        },
+        wake: () => carrier.wake(),
+        silent: () => carrier.break('silence'),
+        over: () => carrier.finish(),
+      },
+    },
+    performance.now(),
+  )
+  carrier.start(session, first.asConnection, NOTHING, NOTHING)
+  return { broken, sinks, first, carrier, session }
+}
+
+describe('a connection that breaks', () => {
+  for (const [name, end, how] of [
+    ['by FIN', (h: Handler) => h.onEnd(), 'fin'],
+    ['by a close', (h: Handler) => h.onClose('closed'), 'fin'],
+    ['by a reset', (h: Handler) => h.onClose('reset'), 'reset'],
+    ['by a deadline', (h: Handler) => h.onClose('timeout'), 'reset'],
+  ] as const)
+    test(`${name} is mute, and the session detached, before anybody is told`, () => {
+      const { broken, first, session } = carried()
+      end(first.handler!)
+      expect(broken).toEqual([{ how, attached: false, muted: true }])
+      expect(session.isOver).toBe(false)
+    })
+
+  test('is told of once', () => {
+    const { broken, carrier } = carried()
+    carrier.break('silence')
+    carrier.break('reset')
+    expect(broken.map(b => b.how)).toEqual(['silence'])
+  })
+})
+
+describe('from detach() on', () => {
+  test('the position stands still, whatever still comes over the old connection', () => {
+    const { carrier, first, session, sinks } = carried()
+    first.arrives(Buffer.concat([raw.dataInit(1), raw.data(1, 'counts')]))
+    carrier.detach()
+    const at = session.position()
+    // The connection is mute; were it not, the session would not listen either.
+    expect(first.arrives(raw.data(1, ' late'))).toBe(false)
+    carrier.onData(raw.data(1, ' late'))
+    expect(session.position()).toBe(at)
+    expect(sinks[0]!.bytes.toString()).toBe('counts')
+  })
+
+  test('nothing of the old connection reaches the session that another one carries', async () => {
+    const { carrier, first, session, sinks } = carried()
+    first.arrives(raw.dataInit(1))
+    carrier.detach()
+    const second = new FakeConnection()
+    const at = session.position()
+    carrier.resume(second.asConnection, 0, NOTHING, NOTHING)
+    expect(first.muted).toBe(true)
+    expect(first.arrives(raw.data(1, 'old'))).toBe(false)
+    expect(session.position()).toBe(at)
+    second.arrives(raw.data(1, 'new'))
+    expect(sinks[0]!.bytes.toString()).toBe('new')
+    await turn()
+    expect(second.bytes.length).toBeGreaterThan(0)
+    carrier.detach()
+  })
+
+  test('what was to be written in this turn is not written to the old connection, but to the next one', async () => {
+    const { carrier, first } = carried()
+    carrier.detach()
+    await turn()
+    expect(first.bytes.length).toBe(0)
+    const second = new FakeConnection()
+    carrier.resume(second.asConnection, 0, Buffer.from('RESUMED'), NOTHING)
+    await turn()
+    expect(second.bytes.subarray(0, 7).toString()).toBe('RESUMED')
+    expect(second.bytes.length).toBeGreaterThan(7)
+    carrier.detach()
+  })
+
+  test('a connection that was blocked does not keep the next one waiting', async () => {
+    const { carrier, first } = carried()
+    first.room = 3
+    await turn()
+    expect(first.bytes.length).toBe(3)
+    carrier.detach()
+    const second = new FakeConnection()
+    carrier.resume(second.asConnection, 3, NOTHING, NOTHING)
+    await turn()
+    expect(second.bytes.length).toBeGreaterThan(3)
+    carrier.detach()
+  })
+
+  test('what came behind RESUMED in the same chunk belongs to the session', () => {
+    const { carrier, first, sinks } = carried()
+    first.arrives(raw.dataInit(1))
+    carrier.detach()
+    const second = new FakeConnection()
+    carrier.resume(second.asConnection, 0, NOTHING, raw.data(1, 'rest'))
+    second.arrives(raw.data(1, ' and more'))
+    expect(sinks[0]!.bytes.toString()).toBe('rest and more')
+    carrier.detach()
+  })
+
+  test('a preamble goes out whole before anything of the session, however little the connection takes', async () => {
+    const { carrier } = carried()
+    carrier.detach()
+    const second = new FakeConnection()
+    second.room = 2
+    carrier.resume(second.asConnection, 0, Buffer.from('RESUMED'), NOTHING)
+    await turn()
+    expect(second.bytes.toString()).toBe('RE')
+    second.room = 4
+    carrier.onDrain()
+    second.room = Number.POSITIVE_INFINITY
+    carrier.onDrain()
+    expect(second.bytes.subarray(0, 7).toString()).toBe('RESUMED')
+    expect(second.bytes.length).toBeGreaterThan(7)
+    carrier.detach()
+  })
+})
+
+describe('a session that is over', () => {
+  test('while a connection carries it: the farewell leaves, then FIN; a break then is the end', async () => {
+    const { broken, carrier, first, session } = carried()
+    session.close(7, 'enough')
+    await turn()
+    expect(first.bytes.includes('enough')).toBe(true)
+    expect(first.shut).toBe(true)
+    carrier.onClose('closed')
+    expect(first.muted).toBe(true)
+    expect(broken).toEqual([])
+  })
+
+  test('between two connections: nobody is told, and nothing is written', async () => {
+    const { broken, carrier, first, session } = carried()
+    carrier.break('silence')
+    session.lost('not resumed')
+    await turn()
+    expect(broken.length).toBe(1)
+    expect(first.bytes.length).toBe(0)
+  })
+})
