@@ -77,6 +77,24 @@ describe('a crowd', () => {
     for (const visitor of visitors) visitor.reset()
   }, 120_000)
 
+  test('14,000 connect while the agent hangs for a moment: all wait for it, and none is turned away', async () => {
+    const count = room(14_000)
+    await using echoing = await served('echo')
+    await using tunnel = await tunnelTo(echoing.local)
+    tunnel.agent.signal('SIGSTOP')
+    const visitors = await dialAll(tunnel.at, count, 500)
+    // Each has said something, so that the session has all it can take before the agent goes on.
+    const answers = visitors.map(async visitor => {
+      await visitor.send('?')
+      return (await visitor.read(1)).toString()
+    })
+    const all = Promise.allSettled(answers)
+    tunnel.agent.signal('SIGCONT')
+    const told = (await all).map(answer => (answer.status === 'fulfilled' ? answer.value : String(answer.reason)))
+    expect(told.filter(answer => answer !== '?')).toEqual([])
+    for (const visitor of visitors) visitor.reset()
+  }, 60_000)
+
   test('500 come and go one after the other: no descriptor stays behind', async () => {
     await using echoing = await served('echo')
     await using tunnel = await tunnelTo(echoing.local)
