@@ -5,7 +5,7 @@ import type { Result } from '../oracle/oracle.ts'
 import { Random } from '../oracle/random.ts'
 import { scriptText } from '../oracle/script.ts'
 import { type Breaks, lasting, type Site, Streams } from './site.ts'
-import { transfers } from './transfers.ts'
+import { BULK_MOST, transfers } from './transfers.ts'
 
 /** Slow enough that a few megabytes are on their way for as long as the link is cut. */
 export const LINK = { delay: 10, rate: 40 } as const
@@ -97,7 +97,7 @@ export async function pastTheHold(seed: number, holdMs: number, slots: number): 
   const { site } = streams
   const afterMs = { agent: 0, relay: 0 }
   // Nothing may end before the cut does.
-  const scripts = transfers(r, slots, { bytes: 8 << 20, idleMs: 30_000 })
+  const scripts = transfers(r, slots, { bytes: BULK_MOST / 2, idleMs: 30_000 })
   const { ran, failures } = await streams.run(scripts, async () => {
     const from = site.marks
     const began = performance.now()

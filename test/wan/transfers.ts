@@ -3,6 +3,9 @@
 import type { Random } from '../oracle/random.ts'
 import { PLAIN_SIP, type Script, type Side, type Step } from '../oracle/script.ts'
 
+/** What an endpoint can send in one direction without its bytes coming again. */
+export const BULK_MOST = 8 << 20
+
 const KINDS = ['both', 'answer', 'service-first', 'talk', 'idle', 'stopped'] as const
 type Kind = (typeof KINDS)[number]
 
@@ -43,6 +46,15 @@ function talk(r: Random, ms: number): Step[] {
   const steps: Step[] = []
   for (let i = 0; i < turns; i++) steps.push(write(r.between(1, 3000)), BARRIER, pause(r.between(0, (2 * ms) / turns)))
   return [...steps, FIN, EOF]
+}
+
+/** Bulk, one way. */
+export function bulk(toAgent: boolean, bytes: number): Script {
+  const [sends, reads] = [
+    [write(bytes), FIN, EOF],
+    [EOF, FIN],
+  ]
+  return toAgent ? script(sends, reads) : script(reads, sends)
 }
 
 /** A script of one stream that neither side ends for `ms`, with bytes on their way. */
