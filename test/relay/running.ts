@@ -3,7 +3,14 @@ import { afterAll } from 'bun:test'
 import { createHash, randomBytes, X509Certificate } from 'node:crypto'
 import { join } from 'node:path'
 import tls from 'node:tls'
-import { FirstFrame, type InitBody, initFrame, packInitBody } from '../../src/frame/index.ts'
+import {
+  FirstFrame,
+  type InitBody,
+  initFrame,
+  packInitBody,
+  packResumeBody,
+  resumeFrame,
+} from '../../src/frame/index.ts'
 import { createKey, exporterLabel, type KeyPair, parseInvite, transcript } from '../../src/identity/index.ts'
 import { type Relay, type RelayOptions, startRelay } from '../../src/relay/index.ts'
 import type { Event } from '../../src/telemetry/events.ts'
@@ -54,6 +61,8 @@ export class RawClient {
   /** SHA-256 of the relay's public key info. */
   readonly relayKeyHash: Buffer
   readonly received: Buffer[] = []
+  /** The body of the relay's first frame. */
+  answer: Buffer | null = null
   #ended: Promise<'fin' | 'reset'>
 
   private constructor(socket: tls.TLSSocket) {
@@ -112,16 +121,35 @@ export class RawClient {
   }
 
   /** Registers honestly; the body of what the relay answered. */
-  async register(key: KeyPair, change: Partial<InitBody> = {}): Promise<Buffer> {
+  register(key: KeyPair, change: Partial<InitBody> = {}): Promise<Buffer> {
     const body = this.body(key, change)
+    return this.ask(initFrame(body, this.sign(key, body)))
+  }
+
+  /** The RESUME of an honest agent, for this connection. */
+  resume(key: KeyPair, what: { session: Uint8Array; attempt: number; position: number }): Buffer {
+    const body = packResumeBody({ ...what, session: Buffer.from(what.session) })
+    return resumeFrame(body, key.sign(transcript('resume', 'agent', this.exporter('resume'), this.relayKeyHash, body)))
+  }
+
+  /** Sends these bytes; the body of the one frame that comes back first. */
+  ask(bytes: Uint8Array): Promise<Buffer> {
     const first = new FirstFrame(65_536)
     return new Promise((resolve, reject) => {
       this.socket.on('data', (chunk: Buffer) => {
+        if (this.answer !== null) return
         const frame = first.push(chunk)
-        if (frame !== null) resolve(frame.body)
+        if (frame === null) return
+        this.answer = Buffer.from(frame.body)
+        resolve(this.answer)
       })
       this.socket.on('close', () => reject(new Error('closed without an answer')))
-      this.socket.write(initFrame(body, this.sign(key, body)))
+      this.socket.write(bytes)
     })
+  }
+
+  /** Bytes behind the first frame: of the session, when there is one. */
+  get session(): Buffer {
+    return Buffer.concat(this.received).subarray(this.answer === null ? 0 : 4 + this.answer.length)
   }
 }

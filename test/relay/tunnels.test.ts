@@ -1,95 +1,13 @@
 // Who has an address, and what visitors meet meanwhile: relay and agents in this process, over real sockets.
 import { Database } from 'bun:sqlite'
-import { afterAll, expect, test } from 'bun:test'
+import { expect, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
-import { type Agent, startAgent } from '../../src/agent/index.ts'
-import { parseTunnel } from '../../src/config/index.ts'
 import { readRegistration } from '../../src/frame/index.ts'
 import { ask } from '../../src/relay/control.ts'
-import type { Event } from '../../src/telemetry/events.ts'
 import { temporaryFolder } from '../folder.ts'
-import { newKey, RawClient, runRelay, SILENT } from './running.ts'
-
-/** A service that says its name to everybody, then echoes. */
-function serve(name: string): number {
-  const server = net.createServer({ allowHalfOpen: true }, socket => {
-    socket.on('error', () => {})
-    socket.write(name)
-    socket.pipe(socket)
-  })
-  server.listen(0, '127.0.0.1')
-  afterAll(() => void server.close())
-  return (server.address() as net.AddressInfo).port
-}
-
-type Watched = { agent: Agent; events: Event[]; until: (is: (e: Event) => boolean) => Promise<Event> }
-
-async function runAgent(relay: string | null, state: string, ...locals: string[]): Promise<Watched> {
-  const events: Event[] = []
-  const waiting: { is: (e: Event) => boolean; resolve: (e: Event) => void }[] = []
-  const agent = await startAgent(
-    {
-      tunnels: locals.map(parseTunnel),
-      relay,
-      state,
-      name: 'test',
-      deadAfterMs: 5_000,
-      holdMs: 30_000,
-      drainMs: 1_000,
-    },
-    event => {
-      events.push(event)
-      for (const w of waiting) if (w.is(event)) w.resolve(event)
-    },
-    SILENT,
-  )
-  afterAll(() => agent.stop())
-  return {
-    agent,
-    events,
-    until: is =>
-      new Promise(resolve => {
-        const seen = events.find(is)
-        if (seen !== undefined) resolve(seen)
-        else waiting.push({ is, resolve })
-      }),
-  }
-}
-
-const tunnelled = (name: string) => (e: Event) => e.event === 'tunnel' && e.name === name
-
-async function portOf(watched: Watched, name: string): Promise<number> {
-  const event = await watched.until(tunnelled(name))
-  return event.event === 'tunnel' ? Number(event.address.split(':')[1]) : 0
-}
-
-type Met = { said: string; how: 'fin' | 'reset' | 'refused'; afterMs: number }
-
-/** Connects, reads the first words, ends, and tells how it went. */
-function visit(port: number): Promise<Met> {
-  return new Promise(resolve => {
-    const began = performance.now()
-    let said = ''
-    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-    const done = (how: Met['how']) => resolve({ said, how, afterMs: performance.now() - began })
-    socket.on('data', chunk => {
-      said += chunk
-      socket.end()
-    })
-    socket.on('error', error => done('code' in error && error.code === 'ECONNREFUSED' ? 'refused' : 'reset'))
-    socket.on('end', () => {
-      socket.end()
-      done('fin')
-    })
-  })
-}
-
-async function invite(state: string): Promise<string> {
-  const answer = await ask(state, { do: 'invite', ttlMs: 60_000, uses: 1, role: 'agent' })
-  if ('code' in answer) throw new Error(answer.message)
-  return (answer.ok as { invite: string }).invite
-}
+import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
+import { newKey, RawClient, runRelay } from './running.ts'
 
 const { state, relay, port: control } = await runRelay()
 const hello = serve('hello')
@@ -97,33 +15,33 @@ const other = serve('other')
 
 test('the same key and service get the same port again, and other names get others', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${other}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`, `b=127.0.0.1:${other}`])
   const [a, b] = [await portOf(first, 'a'), await portOf(first, 'b')]
   expect(a).not.toBe(b)
   expect((await visit(a)).said).toBe('hello')
   expect((await visit(b)).said).toBe('other')
   await first.agent.drain()
-  const second = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  const second = await runAgent(null, folder, [`b=127.0.0.1:${other}`])
   expect(await portOf(second, 'b')).toBe(b)
   second.agent.stop()
 })
 
 test('visitors wait for an agent that is away, and are let in when it is back', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`])
   const port = await portOf(first, 'a')
   first.agent.stop()
   await first.agent.closed
   await gone()
   const waiting = visit(port)
-  const second = await runAgent(null, folder, `a=127.0.0.1:${hello}`)
+  const second = await runAgent(null, folder, [`a=127.0.0.1:${hello}`])
   expect((await waiting).said).toBe('hello')
   second.agent.stop()
 })
 
 test('after 3 s without an agent visitors are reset, and later ones refused', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`])
   const port = await portOf(first, 'a')
   first.agent.stop()
   await gone()
@@ -137,9 +55,9 @@ test('after 3 s without an agent visitors are reset, and later ones refused', as
 
 test('a second process takes over just what it names, at once, and the two do not flap', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`])
   const [a, b] = [await portOf(first, 'a'), await portOf(first, 'b')]
-  const second = await runAgent(null, folder, `a=127.0.0.1:${other}`)
+  const second = await runAgent(null, folder, [`a=127.0.0.1:${other}`])
   expect(await portOf(second, 'a')).toBe(a)
   await first.until(e => e.event === 'tunnel-closed' && e.name === 'a')
   expect((await visit(a)).said).toBe('other')
@@ -147,7 +65,7 @@ test('a second process takes over just what it names, at once, and the two do no
   // The first still has b, so its session goes on.
   expect(first.events.some(e => e.event === 'session' && e.state === 'lost')).toBe(false)
 
-  const third = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  const third = await runAgent(null, folder, [`b=127.0.0.1:${other}`])
   expect(await portOf(third, 'b')).toBe(b)
   const lost = await first.until(e => e.event === 'session' && e.state === 'lost')
   expect(lost).toMatchObject({ code: 'W-REPLACED' })
@@ -159,9 +77,9 @@ test('a second process takes over just what it names, at once, and the two do no
 test('what another process took is not taken back, not even after a restart of the relay', async () => {
   const first = await runRelay()
   const folder = join(temporaryFolder(), 'agent')
-  const one = await runAgent(first.relay.firstInvite, folder, `a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`)
+  const one = await runAgent(first.relay.firstInvite, folder, [`a=127.0.0.1:${hello}`, `b=127.0.0.1:${hello}`])
   const a = await portOf(one, 'a')
-  const two = await runAgent(null, folder, `a=127.0.0.1:${other}`)
+  const two = await runAgent(null, folder, [`a=127.0.0.1:${other}`])
   await portOf(two, 'a')
   await one.until(e => e.event === 'tunnel-closed' && e.name === 'a')
   first.relay.stop()
@@ -193,9 +111,9 @@ test('a process that yields gets what nobody has, and nothing that another proce
 
 test('two terminals with two services of one key live side by side', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`])
   const a = await portOf(first, 'a')
-  const second = await runAgent(null, folder, `b=127.0.0.1:${other}`)
+  const second = await runAgent(null, folder, [`b=127.0.0.1:${other}`])
   const b = await portOf(second, 'b')
   expect((await visit(a)).said).toBe('hello')
   expect((await visit(b)).said).toBe('other')
@@ -206,23 +124,21 @@ test('two terminals with two services of one key live side by side', async () =>
 })
 
 test('a port of another key is refused, one that something else has bound is refused with its name', async () => {
-  const owner = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}`)
+  const owner = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}`])
   const port = await portOf(owner, 'a')
-  const thief = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${other}@${port}`)
+  const thief = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${other}@${port}`])
   expect(await thief.agent.closed).toMatchObject({ code: 'W-PORT-TAKEN' })
   expect((await visit(port)).said).toBe('hello')
 
   const squatter = net.createServer().listen(0, '127.0.0.1')
   const range = await runRelay({ ports: squatted(squatter) })
-  const agent = await runAgent(range.relay.firstInvite, join(temporaryFolder(), 'agent'), `db=127.0.0.1:${other}`)
+  const agent = await runAgent(range.relay.firstInvite, join(temporaryFolder(), 'agent'), [`db=127.0.0.1:${other}`])
   const refused = await agent.until(e => e.event === 'session' && (e.state === 'refused' || e.state === 'lost'))
   expect(refused).toMatchObject({ code: 'W-POOL-EMPTY' })
   agent.agent.stop()
-  const named = await runAgent(
-    await invite(range.state),
-    join(temporaryFolder(), 'agent'),
+  const named = await runAgent(await invite(range.state), join(temporaryFolder(), 'agent'), [
     `db=127.0.0.1:${other}@${squatted(squatter).from}`,
-  )
+  ])
   const error = await named.agent.closed
   expect(error).toMatchObject({ code: 'W-PORT-TAKEN' })
   expect(error?.message).toContain(`${squatted(squatter).from}`)
@@ -233,12 +149,12 @@ test('a port of another key is refused, one that something else has bound is ref
 test('while the state cannot be written nothing new is granted, and what is open goes on', async () => {
   const own = await runRelay()
   const folder = join(temporaryFolder(), 'agent')
-  const agent = await runAgent(own.relay.firstInvite, folder, `a=127.0.0.1:${hello}`)
+  const agent = await runAgent(own.relay.firstInvite, folder, [`a=127.0.0.1:${hello}`])
   const port = await portOf(agent, 'a')
   const db = new Database(join(own.state, 'relay.db'))
   // Another process that never lets go of the database: every write of the relay fails.
   db.run('BEGIN IMMEDIATE')
-  const second = await runAgent(null, folder, `b=127.0.0.1:${hello}`)
+  const second = await runAgent(null, folder, [`b=127.0.0.1:${hello}`])
   const refused = await second.until(e => e.event === 'session' && e.state === 'lost')
   expect(refused).toMatchObject({ code: 'W-RELAY-BUSY' })
   expect((await visit(port)).said).toBe('hello')
@@ -252,7 +168,7 @@ test('more tunnels than fit into a registration are all open, and each leads to 
   const own = await runRelay()
   const names = Array.from({ length: 200 }, (_, i) => `${'service'.repeat(5)}-${i}`)
   const locals = names.map((name, i) => `${name}=127.0.0.1:${i % 2 === 0 ? hello : other}`)
-  const agent = await runAgent(own.relay.firstInvite, join(temporaryFolder(), 'agent'), ...locals)
+  const agent = await runAgent(own.relay.firstInvite, join(temporaryFolder(), 'agent'), [...locals])
   for (const name of names) await agent.until(tunnelled(name))
   expect((await visit(await portOf(agent, names[199]!))).said).toBe('other')
   expect((await visit(await portOf(agent, names[0]!))).said).toBe('hello')
@@ -260,14 +176,14 @@ test('more tunnels than fit into a registration are all open, and each leads to 
 })
 
 test('a port outside the range is an error that names the range', async () => {
-  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}@80`)
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}@80`])
   const error = await agent.agent.closed
   expect(error).toMatchObject({ code: 'W-PORT-RANGE' })
   expect(error?.message).toContain('20000-29999')
 })
 
 test('revoking a key ends its session within a second, its visitors see a reset, and it does not come back', async () => {
-  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${hello}`)
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}`])
   const port = await portOf(agent, 'a')
   const socket = net.connect(port, '127.0.0.1')
   await new Promise(resolve => socket.once('data', resolve))
@@ -286,7 +202,7 @@ test('a service that is down is told before any visitor comes, and its visitors 
   const closed = net.createServer().listen(0, '127.0.0.1')
   const down = (closed.address() as net.AddressInfo).port
   await new Promise(resolve => closed.close(resolve))
-  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), `a=127.0.0.1:${down}`)
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${down}`])
   const port = await portOf(agent, 'a')
   await agent.until(e => e.event === 'local' && e.state === 'down')
   expect(await visit(port)).toMatchObject({ how: 'reset', said: '' })
@@ -298,17 +214,17 @@ test('a service that is down is told before any visitor comes, and its visitors 
 }, 10_000)
 
 test('a relay that nobody has met is not connected to without an invite', async () => {
-  await expect(runAgent(`127.0.0.1:${control}`, join(temporaryFolder(), 'agent'), '80')).rejects.toMatchObject({
+  await expect(runAgent(`127.0.0.1:${control}`, join(temporaryFolder(), 'agent'), ['80'])).rejects.toMatchObject({
     code: 'W-RELAY-UNKNOWN',
   })
-  await expect(runAgent(null, join(temporaryFolder(), 'agent'), '80')).rejects.toMatchObject({
+  await expect(runAgent(null, join(temporaryFolder(), 'agent'), ['80'])).rejects.toMatchObject({
     code: 'W-RELAY-UNKNOWN',
   })
 })
 
 test('another relay at the same address is a hard stop that names both keys', async () => {
   const folder = join(temporaryFolder(), 'agent')
-  const first = await runAgent(await invite(state), folder, `a=127.0.0.1:${hello}`)
+  const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`])
   await portOf(first, 'a')
   await first.agent.drain()
   const impostor = await runRelay()
@@ -316,7 +232,7 @@ test('another relay at the same address is a hard stop that names both keys', as
   const known = await Bun.file(relays).json()
   const pin = known.pins[known.last]
   await Bun.write(relays, JSON.stringify({ last: impostor.relay.control, pins: { [impostor.relay.control]: pin } }))
-  const fooled = await runAgent(null, folder, `a=127.0.0.1:${hello}`)
+  const fooled = await runAgent(null, folder, [`a=127.0.0.1:${hello}`])
   const error = await fooled.agent.closed
   expect(error).toMatchObject({ code: 'W-RELAY-CHANGED' })
   expect(error?.message).toContain(relay.fingerprint)
