@@ -51,8 +51,12 @@ export class Site implements AsyncDisposable {
     const more = ['--hold', hold, '--dead-after', deadAfter]
     const { host, prefix } = wan.b
     const relay = await startRelay({ prefix, host, ports: portRange(locals.length + 20), more })
-    const agent = await startAgent(relay.invite!, locals, { prefix: wan.a.prefix, more })
-    return new Site(wan, relay, agent)
+    try {
+      return new Site(wan, relay, await startAgent(relay.invite!, locals, { prefix: wan.a.prefix, more }))
+    } catch (thrown) {
+      await relay[Symbol.asyncDispose]()
+      throw new Error(`${thrown}\n${relay.said}`)
+    }
   }
 
   /** Everything is dropped for so long, or what one side sends. */
