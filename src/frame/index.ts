@@ -23,8 +23,9 @@ export {
   type TunnelAsked,
 } from './messages.ts'
 export type { Write } from './ring.ts'
-export { type Opening, type Over, Session, type SessionEvents, type SessionOptions } from './session.ts'
+export { type Over, Session, type SessionEvents, type SessionOptions } from './session.ts'
 export { type Sink, Stream } from './stream.ts'
+export type { Opening } from './turns.ts'
 export {
   ALPN,
   BIND,

@@ -1,12 +1,12 @@
 // The multiplexer: everything between the bytes of one connection and its streams. It has no socket and no clock:
 // link/carrier.ts feeds it `receive`, calls `transmit` when it asks by `wake`, and `tick` when a deadline has come.
-import { Decoder, type Frames, putCredit, putDataHeader, putFin, putPing, putReceipt, Violation } from './codec.ts'
+import { Decoder, type Frames, putPing, putReceipt, Violation } from './codec.ts'
+import { Liveness } from './liveness.ts'
 import type { Memory } from './memory.ts'
-import { type Control, controlFrame, readControl, type TunnelAnswer, type TunnelAsked } from './messages.ts'
-import { Queue } from './queue.ts'
-import { Ring, type Write } from './ring.ts'
-import { Listed, type Sink, Stream } from './stream.ts'
-import { Window } from './window.ts'
+import { type Control, readControl, type TunnelAnswer, type TunnelAsked } from './messages.ts'
+import type { Write } from './ring.ts'
+import { type Sink, Stream } from './stream.ts'
+import { type Opening, Turns } from './turns.ts'
 import {
   BIND,
   BOUND,
@@ -19,13 +19,9 @@ import {
   RESET_CODE,
   type ResetCode,
   SESSION_CODE,
-  SIZE,
   TUNING,
   UNBIND,
 } from './wire.ts'
-
-/** What an opened stream is for, as DATA_INIT says it. */
-export type Opening = { tunnel: number; visitor: string; edge: string }
 
 /** How a session ended: RESET on stream 0 from the peer, a rule that the peer broke, our own word, silence, or a broken connection. */
 export type Over = { by: 'peer' | 'violation' | 'self' | 'silence' | 'lost'; code: number; text: string }
@@ -59,57 +55,34 @@ export type SessionOptions = {
   events: SessionEvents
 }
 
-/** PINGs that may be unanswered at once and still be matched to their PONG. */
-const PINGS = 8
-const STARTING_PINGS = 3
-const UNRECEIPTED_PING_MS = 1000
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
-/**
- * A silent peer is asked after this part of the limit. What it may be held up for without being given up is the rest, less
- * a round trip: four fifths of the limit, 4 s of 5.
- */
-const QUIET = 8
-/** A second tick that is late by this part of the limit does not count. */
-const LATE = 10
 /** Streams that wait for room to be announced; one more is refused. */
 const OPENS_WAITING = 1024
-
-const HARD_ROOM = TUNING.windowMax + TUNING.smallRoom + TUNING.controlRoom
 
 const NO_SINK: Sink = { data: () => 0, free() {}, end() {}, reset() {} }
 
 export class Session implements Frames {
   readonly memory: Memory
-  readonly window = new Window()
+  /** Who sends next; its streams call it for themselves. */
+  readonly turns: Turns
   readonly #events: SessionEvents
   readonly #opener: boolean
   readonly #peerFirstCredit: number
   readonly #deadAfter: number
-  readonly #ring: Ring
+  readonly #liveness: Liveness
   readonly #decoder = new Decoder(this)
-  readonly #scratch = Buffer.allocUnsafeSlow(16)
 
   readonly #streams = new Map<number, Stream>()
-  /** The highest id that was announced (by us or by the peer). */
-  #highest = 0
+  /** The highest id that the peer announced. */
+  #accepted = 0
   #lastId = 0
   #granted = 0
   #peerDrains = false
 
-  // Who has something to say. A stream stands in each at most once; one that is gone is skipped when its turn comes.
-  readonly #opens = new Queue<{ stream: Stream; opening: Opening }>()
-  readonly #small = new Queue<Stream>()
-  readonly #bulk = new Queue<Stream>()
-  readonly #credits = new Queue<Stream>()
-  readonly #fins = new Queue<Stream>()
-  readonly #resets = new Queue<Stream>()
-  readonly #messages = new Queue<Control>()
   #goaway: { code: number; text: string } | null = null
   #awake = false
   #blocked = false
-  /** What small streams may still send in this turn while bulk waits. */
-  #smallLeft: number = TUNING.smallTurn
 
   // The stream of the DATA frame being received; null: its bytes are dropped.
   #current: Stream | null = null
@@ -121,22 +94,9 @@ export class Session implements Frames {
   #receiptAt = Number.POSITIVE_INFINITY
   #receiptDue = false
   #receiptMoved = false
-  /** Where our last frame other than RECEIPT, PING and PONG ends. */
-  #countableHead = 0
-
-  #heardAt: number
-  #suspect = false
-  #promised = Number.POSITIVE_INFINITY
-  #pingAt: number
-  #pingDue = true
-  #startingPings = STARTING_PINGS - 1
-  #pingCount = 0
-  readonly #pingSentAt = new Float64Array(PINGS).fill(-1)
   #pongDue = false
   #pongOpaque = 0
 
-  /** False between connections: nothing is encoded, only flags and sums change. */
-  #attached = true
   #over: Over | null = null
   #overSent = false
 
@@ -146,9 +106,12 @@ export class Session implements Frames {
     this.#opener = options.opener
     this.#peerFirstCredit = options.peerFirstCredit
     this.#deadAfter = options.deadAfter
-    this.#ring = new Ring(options.memory)
-    this.#heardAt = now
-    this.#pingAt = now
+    this.#liveness = new Liveness(options.deadAfter, now)
+    this.turns = new Turns(
+      options.memory,
+      () => this.#wake(),
+      stream => this.#forgetIfDone(stream),
+    )
     this.#wake()
   }
 
@@ -163,12 +126,12 @@ export class Session implements Frames {
 
   /** Whether a connection carries it now. */
   get attached(): boolean {
-    return this.#attached
+    return this.turns.attached
   }
 
   /** Bytes kept for a replay and for streams that wait: what holding this session costs. */
   get held(): number {
-    let bytes = this.#ring.inFlight
+    let bytes = this.turns.ring.inFlight
     for (const stream of this.#streams.values()) bytes += stream.backlog + stream.queued
     return bytes
   }
@@ -182,9 +145,8 @@ export class Session implements Frames {
 
   /** Bytes of the connection. True when no view of `buf` was kept, so that it may be freed. */
   receive(buf: Buffer, now: number): boolean {
-    if (this.#over !== null || !this.#attached) return true
-    this.#heardAt = now
-    this.#suspect = false
+    if (this.#over !== null || !this.turns.attached) return true
+    this.#liveness.heard(now)
     this.#received += buf.length
     this.#countable = false
     this.#receiptMoved = false
@@ -199,7 +161,8 @@ export class Session implements Frames {
       return false
     }
     if (this.#receiptMoved) {
-      this.window.receipted(this.#ring.tail, this.#ring.head, this.#bulk.size > 0, now)
+      const { ring, window } = this.turns
+      window.receipted(ring.tail, ring.head, this.turns.backlogged, now)
       if (this.#waiting()) this.#wake()
     }
     if (this.#received - this.#receipted >= TUNING.receiptBytes) {
@@ -213,26 +176,26 @@ export class Session implements Frames {
 
   /** Encodes what may go now and writes it. False when the connection is blocked: call again when it drains. */
   transmit(write: Write, now: number): boolean {
-    if (!this.#attached) return true
+    if (!this.turns.attached) return true
     // What callbacks add while this runs is encoded in the next round of it: no wake-up for that.
     this.#awake = true
     this.#blocked = !this.#send(write, now)
     this.#awake = false
     if (this.#blocked) return false
     // Nothing but PING, PONG and RECEIPT is on its way, and none of those is receipted soon: no block waits for that.
-    if (this.#ring.tail >= this.#countableHead) this.#ring.compact()
+    if (!this.#unreceipted) this.turns.ring.compact()
     return true
   }
 
   #send(write: Write, now: number): boolean {
     // While the connection is blocked all control stays flags and sums: behind bytes that cannot go it would only grow,
     // and what is encoded later has its turn by what waits then.
-    if (this.#blocked && !this.#ring.write(write)) return false
+    if (this.#blocked && !this.turns.ring.write(write)) return false
     for (;;) {
-      const before = this.#ring.head
+      const before = this.turns.ring.head
       this.#encode(now)
-      if (!this.#ring.write(write)) return false
-      if (this.#ring.head === before) return true
+      if (!this.turns.ring.write(write)) return false
+      if (this.turns.ring.head === before) return true
     }
   }
 
@@ -241,65 +204,58 @@ export class Session implements Frames {
    * clock. A tick that comes late says that this process was held up, not that the peer was silent.
    */
   tick(now: number): number {
-    if (this.#over !== null || !this.#attached) return Number.POSITIVE_INFINITY
-    const late = now - this.#promised
-    if (late > 0) this.#heardAt = Math.min(now, this.#heardAt + late)
-    if (now - this.#heardAt >= this.#deadAfter) {
-      // One more poll: what arrived meanwhile lies in the socket, unread. Timers run before that poll when the loop was
-      // held up, so a second tick that is itself late proves nothing.
-      if (this.#suspect && late < this.#deadAfter / LATE) {
+    if (this.#over !== null || !this.turns.attached) return Number.POSITIVE_INFINITY
+    switch (this.#liveness.check(now)) {
+      case 'dead':
         if (this.#events.silent) this.#events.silent()
         else this.#end({ by: 'silence', code: SESSION_CODE.DEAD, text: `silent for ${this.#deadAfter} ms` })
         return Number.POSITIVE_INFINITY
-      }
-      this.#suspect = true
-      this.#promised = now + 1
-      return this.#promised
+      case 'suspect':
+        return this.#liveness.promised
+      case 'alive':
     }
-    this.#suspect = false
     if (now >= this.#receiptAt) {
       this.#receiptDue = true
       this.#wake()
     }
-    if (now >= this.#nextPing()) {
-      this.#pingAt = now
-      this.#pingDue = true
+    if (now >= this.#liveness.nextPing(this.#unreceipted)) {
+      this.#liveness.ask(now)
       this.#wake()
-      this.#ring.compact()
+      this.turns.ring.compact()
     }
     return this.deadline()
   }
 
   /** When tick() is due, in the clock of `now`. */
   deadline(): number {
-    if (this.#over !== null || !this.#attached) return Number.POSITIVE_INFINITY
-    // While the peer is suspected, the poll between two ticks is what is waited for.
-    if (this.#suspect) return this.#promised
+    if (this.#over !== null || !this.turns.attached) return Number.POSITIVE_INFINITY
+    const liveness = this.#liveness
+    if (liveness.suspect) return liveness.promised
     const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
-    this.#promised = Math.min(this.#heardAt + this.#deadAfter, receipt, this.#nextPing())
-    return this.#promised
+    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted))
+    return liveness.promised
   }
 
   /** The connection is gone for good: every stream that had not ended is reset. */
   lost(text = 'the connection broke'): void {
     this.#overSent = true
     this.#end({ by: 'lost', code: RESET_CODE.ABORTED, text })
-    this.#ring.clear()
+    this.turns.ring.clear()
   }
 
   // ---- Between two connections (docs/protocol.md, "Resume").
 
   /** The connection is mute. Every source is paused in this call; what arrived before goes on to the sinks. */
   detach(): void {
-    if (!this.#attached || this.#over !== null) return
-    this.#attached = false
-    this.#suspect = false
+    if (!this.turns.attached || this.#over !== null) return
+    this.turns.attached = false
+    this.#liveness.rest()
     for (const stream of this.#streams.values()) stream.sink.hold?.()
   }
 
   /** Whether the ring still has everything from the peer's position on. */
   resumable(peerPosition: number): boolean {
-    return this.#over === null && peerPosition >= this.#ring.tail && peerPosition <= this.#ring.sent
+    return this.#over === null && peerPosition >= this.turns.ring.tail && peerPosition <= this.turns.ring.sent
   }
 
   /**
@@ -307,23 +263,18 @@ export class Session implements Frames {
    * position(). Returns how many bytes are replayed.
    */
   attach(peerPosition: number, now: number): number {
-    const replayed = this.#ring.sent - peerPosition
-    if (peerPosition > this.#ring.tail) this.#ring.receipt(peerPosition)
-    this.#ring.rewind(peerPosition)
+    const { ring, window } = this.turns
+    const replayed = ring.sent - peerPosition
+    if (peerPosition > ring.tail) ring.receipt(peerPosition)
+    ring.rewind(peerPosition)
     // The positions exchanged are receipts both ways.
     this.#receipted = this.#received
     this.#receiptDue = false
     this.#receiptAt = Number.POSITIVE_INFINITY
-    this.window.reset()
-    this.#pingSentAt.fill(-1)
-    this.#startingPings = STARTING_PINGS - 1
-    this.#pingAt = now
-    this.#pingDue = true
-    this.#heardAt = now
-    this.#suspect = false
-    this.#promised = Number.POSITIVE_INFINITY
+    window.reset()
+    this.#liveness.restart(now)
     this.#blocked = false
-    this.#attached = true
+    this.turns.attached = true
     this.#awake = false
     for (const stream of this.#streams.values()) stream.sink.go?.()
     this.#wake()
@@ -335,34 +286,30 @@ export class Session implements Frames {
   /** Opens a stream, or null when the session takes no more for now. DATA may be offered at once. */
   open(opening: Opening, sink: Sink): Stream | null {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
-    if (!this.#attached) return null
-    if (this.#streams.size >= LIMIT.streams || this.#opens.size >= OPENS_WAITING || this.memory.full) return null
+    if (!this.turns.attached) return null
+    if (this.#streams.size >= LIMIT.streams || this.turns.opensWaiting >= OPENS_WAITING || this.memory.full) return null
     if (this.#lastId === LIMIT.streamId) return null
     const stream = new Stream(this, ++this.#lastId, sink, false, this.#peerFirstCredit)
     this.#streams.set(stream.id, stream)
-    if (this.#opens.size === 0 && this.#openRoom()) this.#announce(stream, opening)
-    else this.#opens.push({ stream, opening })
-    this.#wake()
+    this.turns.open(stream, opening)
     return stream
   }
 
   /** Asks for a tunnel, answers that, or takes one back. */
   send(message: Extract<Control, { type: typeof BIND | typeof BOUND | typeof UNBIND }>): void {
     if (this.#over !== null) return
-    if (this.#messages.size >= LIMIT.tunnels * 2) {
+    if (this.turns.messagesWaiting >= LIMIT.tunnels * 2) {
       this.#end({ by: 'violation', code: SESSION_CODE.PROTOCOL, text: 'too many tunnel messages' })
       return
     }
-    this.#messages.push(message)
-    this.#wake()
+    this.turns.message(message)
   }
 
   /** Says that this side drains: no new streams; the open ones go on. */
   goaway(code: number, text: string): void {
     if (this.#over !== null || this.#goaway !== null) return
     this.#goaway = { code, text }
-    this.#messages.push({ type: GOAWAY, code, text, last: this.#highest })
-    this.#wake()
+    this.turns.message({ type: GOAWAY, code, text, last: this.#highest })
   }
 
   /** Ends the session with RESET on stream 0; the carrier still transmits that. */
@@ -371,31 +318,6 @@ export class Session implements Frames {
   }
 
   // ---- What streams call.
-
-  offer(stream: Stream, buf: Buffer): boolean {
-    let at = 0
-    if (stream.pending === null && stream.announced && this.#attached) {
-      at = this.#encodeNow(stream, buf)
-      if (at > 0) this.#wake()
-      if (at === buf.length) return true
-    }
-    if (stream.pending === null) {
-      stream.pending = buf
-      stream.pendingAt = at
-    } else {
-      stream.more.push(buf)
-    }
-    stream.backlog += buf.length - at
-    this.memory.hold(stream, buf.length - at)
-    this.#list(stream)
-    return false
-  }
-
-  finish(stream: Stream): void {
-    if (stream.pending !== null || !stream.announced) return
-    this.#fins.push(stream)
-    this.#wake()
-  }
 
   abort(stream: Stream, code: ResetCode): void {
     this.#forget(stream)
@@ -410,9 +332,7 @@ export class Session implements Frames {
     stream.owed += bytes
     if (stream.creditDue || stream.owed * 2 < stream.window) return
     if (stream.queued === 0) this.#grow(stream)
-    stream.creditDue = true
-    this.#credits.push(stream)
-    this.#wake()
+    this.turns.credit(stream)
   }
 
   // ---- What the decoder calls.
@@ -440,7 +360,7 @@ export class Session implements Frames {
     if (stream === null) return
     stream.sendCredit += bytes
     if (stream.sendCredit > LIMIT.credit) throw new Violation('CREDIT over the limit')
-    if (stream.pending !== null) this.#list(stream)
+    if (stream.pending !== null) this.turns.list(stream)
   }
 
   fin(id: number): void {
@@ -459,26 +379,17 @@ export class Session implements Frames {
   }
 
   pong(opaque: number): void {
-    const age = this.#pingCount - opaque
-    if (age < 0 || age >= PINGS) return
-    const sentAt = this.#pingSentAt[opaque % PINGS]!
-    if (sentAt < 0) return
-    this.#pingSentAt[opaque % PINGS] = -1
-    const ms = Math.max(0, this.#heardAt - sentAt)
-    this.window.roundTrip(ms)
-    if (this.#startingPings > 0) {
-      this.#startingPings--
-      this.#pingAt = this.#heardAt
-      this.#pingDue = true
-      this.#wake()
-    }
+    const ms = this.#liveness.pong(opaque)
+    if (ms === null) return
+    this.turns.window.roundTrip(ms)
+    if (this.#liveness.pingDue) this.#wake()
     this.#events.roundTrip?.(ms)
   }
 
   receipt(position: number): void {
-    if (position > this.#ring.sent) throw new Violation('RECEIPT beyond what was sent')
-    if (position <= this.#ring.tail) return
-    this.#ring.receipt(position)
+    if (position > this.turns.ring.sent) throw new Violation('RECEIPT beyond what was sent')
+    if (position <= this.turns.ring.tail) return
+    this.turns.ring.receipt(position)
     this.#receiptMoved = true
   }
 
@@ -519,8 +430,8 @@ export class Session implements Frames {
 
   #accept(m: Extract<Control, { type: typeof DATA_INIT }>): void {
     if (this.#opener) throw new Violation('DATA_INIT to the side that opens')
-    if (m.stream <= this.#highest) throw new Violation('DATA_INIT of an id that was used')
-    this.#highest = m.stream
+    if (m.stream <= this.#accepted) throw new Violation('DATA_INIT of an id that was used')
+    this.#accepted = m.stream
     const stream = new Stream(this, m.stream, NO_SINK, true, m.credit)
     if (this.#streams.size >= LIMIT.streams || this.memory.full || this.#goaway !== null) {
       stream.gone = true
@@ -539,12 +450,16 @@ export class Session implements Frames {
     return null
   }
 
+  /** The highest id that may be known to both. */
+  get #highest(): number {
+    return this.#opener ? this.turns.announced : this.#accepted
+  }
+
   #sendReset(stream: Stream, code: ResetCode): void {
     stream.resetCode = code
-    this.#resets.push(stream)
-    if (this.#resets.size > LIMIT.streams)
+    this.turns.reset(stream)
+    if (this.turns.resetsWaiting > LIMIT.streams)
       this.#end({ by: 'violation', code: SESSION_CODE.PROTOCOL, text: 'resets that the peer does not read' })
-    else this.#wake()
   }
 
   #forget(stream: Stream): void {
@@ -571,246 +486,56 @@ export class Session implements Frames {
     stream.owed += growth
   }
 
-  // ---- Who sends next.
+  // ---- Sending.
 
   #wake(): void {
-    if (this.#awake || !this.#attached) return
+    if (this.#awake || !this.turns.attached) return
     this.#awake = true
     this.#events.wake()
   }
 
-  /** Something waits for room in the ring. */
-  #waiting(): boolean {
-    return (
-      this.#bulk.size > 0 ||
-      this.#small.size > 0 ||
-      this.#opens.size > 0 ||
-      this.#messages.size > 0 ||
-      this.#credits.size > 0 ||
-      this.#fins.size > 0 ||
-      this.#resets.size > 0 ||
-      this.#receiptDue ||
-      this.#pongDue ||
-      this.#pingDue
-    )
+  /** Frames are on their way that the peer will receipt by and by. */
+  get #unreceipted(): boolean {
+    return this.turns.ring.tail < this.turns.countableHead
   }
 
-  /** Puts a stream with bytes and credit where its turn comes. */
-  #list(stream: Stream): void {
-    if (stream.listed !== Listed.no || stream.sendCredit === 0 || !stream.announced || stream.gone) return
-    if (stream.backlog <= TUNING.small) {
-      stream.listed = Listed.small
-      this.#small.push(stream)
-    } else {
-      stream.listed = Listed.bulk
-      this.#bulk.push(stream)
-    }
-    this.#wake()
+  #waiting(): boolean {
+    return this.turns.waiting || this.#receiptDue || this.#pongDue || this.#liveness.pingDue
   }
 
   #encode(now: number): void {
     if (this.#over !== null) {
       if (this.#overSent) return
       this.#overSent = true
-      this.#putMessage({ type: RESET, stream: 0, code: this.#over.code, text: this.#over.text })
+      this.turns.putMessage({ type: RESET, stream: 0, code: this.#over.code, text: this.#over.text })
       return
     }
     this.#encodeSessionControl(now)
-    this.#encodeStreamControl()
-    this.#encodeOpens()
-    this.#smallLeft = TUNING.smallTurn
-    this.#encodeSmall()
-    this.#encodeBulk()
+    this.turns.encode()
   }
 
   #encodeSessionControl(now: number): void {
-    if (this.#ring.inFlight + 3 * SIZE.DATA > HARD_ROOM) return
+    const { turns } = this
+    if (!turns.receiptRoom) return
     if (this.#pongDue) {
       this.#pongDue = false
-      this.#append(putPing(this.#scratch, PONG, this.#pongOpaque))
+      turns.put(putPing(turns.scratch, PONG, this.#pongOpaque))
       if (this.#received - this.#receipted >= RECEIPT_WITH_PONG) this.#receiptDue = true
     }
     if (this.#receiptDue) {
       this.#receiptDue = false
       this.#receiptAt = Number.POSITIVE_INFINITY
       this.#receipted = this.#received
-      this.#append(putReceipt(this.#scratch, this.#received))
+      turns.put(putReceipt(turns.scratch, this.#received))
     }
-    if (this.#pingDue) {
-      this.#pingDue = false
-      this.#pingCount = (this.#pingCount + 1) % LIMIT.streamId
-      this.#pingSentAt[this.#pingCount % PINGS] = now
-      this.#append(putPing(this.#scratch, PING, this.#pingCount))
-    }
-  }
-
-  #encodeStreamControl(): void {
-    while (this.#resets.size > 0 && this.#controlRoom()) {
-      const stream = this.#resets.shift()!
-      this.#putMessage({ type: RESET, stream: stream.id, code: stream.resetCode, text: '' })
-    }
-    while (this.#credits.size > 0 && this.#controlRoom()) {
-      const stream = this.#credits.shift()!
-      stream.creditDue = false
-      if (stream.gone || stream.finReceived) continue
-      stream.receiveCredit += stream.owed
-      this.#appendCountable(putCredit(this.#scratch, stream.id, stream.owed))
-      stream.owed = 0
-    }
-    while (this.#fins.size > 0 && this.#controlRoom()) {
-      const stream = this.#fins.shift()!
-      if (stream.gone) continue
-      stream.finSent = true
-      this.#appendCountable(putFin(this.#scratch, stream.id))
-      this.#forgetIfDone(stream)
-    }
-    while (this.#messages.size > 0 && this.#openRoom()) this.#putMessage(this.#messages.shift()!)
-  }
-
-  #encodeOpens(): void {
-    while (this.#opens.size > 0 && this.#openRoom()) {
-      const { stream, opening } = this.#opens.shift()!
-      if (stream.gone) continue
-      this.#announce(stream, opening)
-      if (stream.pending !== null) this.#list(stream)
-      else if (stream.finishing) this.#fins.push(stream)
-    }
-  }
-
-  #announce(stream: Stream, opening: Opening): void {
-    stream.announced = true
-    this.#highest = stream.id
-    this.#putMessage({ type: DATA_INIT, stream: stream.id, ...opening, credit: stream.receiveCredit })
-  }
-
-  #encodeSmall(): void {
-    while (this.#small.size > 0) {
-      const stream = this.#small.peek()!
-      if (stream.pending !== null && !stream.gone && stream.backlog <= TUNING.small) {
-        const room = this.#smallRoom()
-        const want = Math.min(stream.backlog, stream.sendCredit)
-        if (room < want) return
-        this.#sendPending(stream, want)
-      }
-      this.#small.shift()
-      stream.listed = Listed.no
-      if (stream.pending !== null && !stream.gone) this.#list(stream)
-    }
-  }
-
-  #encodeBulk(): void {
-    while (this.#bulk.size > 0) {
-      const share = Math.floor(this.window.size / this.#bulk.size)
-      const quantum = Math.min(TUNING.quantumMax, Math.max(TUNING.quantumMin, share))
-      const stream = this.#bulk.peek()!
-      if (stream.pending !== null && !stream.gone) {
-        const want = Math.min(stream.backlog, stream.sendCredit, quantum)
-        const room = this.window.size - this.#ring.inFlight - SIZE.DATA
-        // Rather a whole quantum a little later than a crumb now; a window smaller than that still moves.
-        if (room < want && room < TUNING.quantumMin) return
-        this.#sendPending(stream, Math.min(want, room))
-      }
-      this.#bulk.shift()
-      stream.listed = Listed.no
-      if (stream.pending !== null && !stream.gone) this.#list(stream)
-    }
-  }
-
-  /** What of a fresh chunk may go at once, past the queues; returns how many bytes did. */
-  #encodeNow(stream: Stream, buf: Buffer): number {
-    const want = Math.min(buf.length, stream.sendCredit)
-    if (want === 0) return 0
-    let room: number
-    if (buf.length <= TUNING.small) {
-      room = this.#smallRoom()
-      if (room < want) return 0
-    } else {
-      if (this.#bulk.size > 0 || this.#small.size > 0) return 0
-      room = this.window.size - this.#ring.inFlight - SIZE.DATA
-      if (room < want && room < TUNING.quantumMin) return 0
-    }
-    let at = 0
-    const end = Math.min(want, room)
-    while (at < end) {
-      const n = Math.min(end - at, LIMIT.payload)
-      this.#putData(stream, buf, at, n)
-      at += n
-    }
-    return at
-  }
-
-  /** Sends up to `bytes` of a stream's backlog, which does not exceed its credit. */
-  #sendPending(stream: Stream, bytes: number): void {
-    let left = bytes
-    while (left > 0 && stream.pending !== null) {
-      const buf = stream.pending
-      const n = Math.min(left, buf.length - stream.pendingAt, LIMIT.payload)
-      this.#putData(stream, buf, stream.pendingAt, n)
-      stream.pendingAt += n
-      stream.backlog -= n
-      left -= n
-      const done = stream.pendingAt === buf.length
-      if (done) {
-        stream.pending = stream.more.shift() ?? null
-        stream.pendingAt = 0
-      }
-      this.memory.drop(stream, n, stream.backlog + stream.queued)
-      if (!done) continue
-      if (stream.pending === null && stream.finishing) this.#fins.push(stream)
-      stream.sink.free(buf)
-    }
-  }
-
-  #putData(stream: Stream, buf: Buffer, at: number, n: number): void {
-    stream.sendCredit -= n
-    if (this.#bulk.size > 0) this.#smallLeft -= n
-    this.#ring.append(this.#scratch, 0, putDataHeader(this.#scratch, stream.id, n))
-    this.#ring.append(buf, at, n)
-    this.#countableHead = this.#ring.head
-  }
-
-  #putMessage(m: Control): void {
-    const bytes = controlFrame(m)
-    this.#ring.append(bytes, 0, bytes.length)
-    this.#countableHead = this.#ring.head
-  }
-
-  #appendCountable(size: number): void {
-    this.#append(size)
-    this.#countableHead = this.#ring.head
-  }
-
-  #append(size: number): void {
-    this.#ring.append(this.#scratch, 0, size)
-  }
-
-  #smallRoom(): number {
-    const room = this.window.size + TUNING.smallRoom - this.#ring.inFlight - SIZE.DATA
-    return this.#bulk.size > 0 ? Math.min(room, this.#smallLeft) : room
-  }
-
-  #controlRoom(): boolean {
-    return this.#ring.inFlight < HARD_ROOM - TUNING.receiptRoom - LIMIT.text * 2
-  }
-
-  #openRoom(): boolean {
-    return this.#ring.inFlight < this.window.size + TUNING.smallRoom
-  }
-
-  // ---- Time and end.
-
-  #nextPing(): number {
-    const quiet = this.#deadAfter / QUIET
-    const silence = Math.max(this.#heardAt, this.#pingAt) + quiet
-    if (this.#ring.tail >= this.#countableHead) return silence
-    return Math.min(silence, this.#pingAt + UNRECEIPTED_PING_MS)
+    if (this.#liveness.pingDue) turns.put(putPing(turns.scratch, PING, this.#liveness.takePing(now)))
   }
 
   #end(how: Over): void {
     if (this.#over !== null) return
     this.#over = how
     // After RESET from the peer and in silence nothing is worth sending; without a connection nobody would hear it.
-    if (how.by === 'peer' || how.by === 'silence' || !this.#attached) this.#overSent = true
+    if (how.by === 'peer' || how.by === 'silence' || !this.turns.attached) this.#overSent = true
     const open = [...this.#streams.values()]
     for (const stream of open) {
       // A sink that was just told may have aborted others.
@@ -819,7 +544,7 @@ export class Session implements Frames {
       stream.discard()
       stream.sink.reset(RESET_CODE.ABORTED)
     }
-    if (this.#overSent) this.#ring.clear()
+    if (this.#overSent) this.turns.ring.clear()
     this.#wake()
     this.#events.over(how)
   }

@@ -1,5 +1,5 @@
 // One stream: what one visitor's connection is inside a session. Two directions, each with its own credit and its own end.
-// Its state is here; who sends next, and everything that touches the wire, is session.ts.
+// Its state is here; who sends next is turns.ts, the rest of the wire session.ts.
 import type { Stalled } from './memory.ts'
 import { Queue } from './queue.ts'
 import type { Session } from './session.ts'
@@ -96,14 +96,14 @@ export class Stream implements Stalled {
    */
   offer(buf: Buffer): boolean {
     if (this.gone || this.finishing || buf.length === 0) return true
-    return this.#session.offer(this, buf)
+    return this.#session.turns.offer(this, buf)
   }
 
   /** No more bytes will be offered: FIN follows what was. */
   finish(): void {
     if (this.gone || this.finishing) return
     this.finishing = true
-    this.#session.finish(this)
+    this.#session.turns.finish(this)
   }
 
   /** Ends both directions at once. The sink is not told: it is the caller's. */

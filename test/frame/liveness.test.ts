@@ -213,8 +213,8 @@ describe('round trips', () => {
     }
     expect(measured).toEqual([40, 17.5, 23])
     expect(ofType(peer.frames(), PING)).toEqual([])
-    expect(peer.session.window.rtt).toBe(17.5)
-    expect(peer.session.window.lastRtt).toBe(23)
+    expect(peer.session.turns.window.rtt).toBe(17.5)
+    expect(peer.session.turns.window.lastRtt).toBe(23)
   })
 
   test('a PONG that was not asked for, or comes twice, measures nothing', () => {

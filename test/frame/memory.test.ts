@@ -218,7 +218,7 @@ describe('sending', () => {
 
   test('chunks offered although the source was told to pause are sent in order, in linear time', () => {
     const peer = new Peer({ opener: true, peerFirstCredit: 16 * MIB })
-    peer.session.window.size = 4 * MIB
+    peer.session.turns.window.size = 4 * MIB
     const stream = peer.open()
     const filler = peer.open()
     peer.frames()

@@ -189,7 +189,7 @@ describe('the ring between two connections', () => {
   test('a replay over many blocks, after some of them were receipted', () => {
     const peer = new Breakable({ peerFirstCredit: LIMIT.credit })
     const stream = peer.open()
-    peer.session.window.size = 2_000_000
+    peer.session.turns.window.size = 2_000_000
     const chunk = Buffer.alloc(700_000)
     for (let i = 0; i < chunk.length; i++) chunk[i] = (i * 31 + (i >> 8)) & 0xff
     stream.offer(Buffer.from(chunk))
@@ -337,7 +337,7 @@ describe('while there is no connection', () => {
     peer.room = 0
     filler.offer(Buffer.alloc(TUNING.window))
     peer.bytes()
-    peer.session.window.size = 0
+    peer.session.turns.window.size = 0
     const unheard = peer.open()
     expect(unheard.announced).toBe(false)
     peer.session.detach()
@@ -437,12 +437,12 @@ describe('the first moments of the next connection', () => {
 
   test('the window is that of an unknown link again', () => {
     const peer = new Breakable()
-    peer.session.window.size = 10_000_000
-    peer.session.window.roundTrip(1)
+    peer.session.turns.window.size = 10_000_000
+    peer.session.turns.window.roundTrip(1)
     peer.bytes()
     peer.resume(peer.written)
-    expect(peer.session.window.size).toBe(TUNING.window)
-    expect(peer.session.window.rtt).toBe(Number.POSITIVE_INFINITY)
+    expect(peer.session.turns.window.size).toBe(TUNING.window)
+    expect(peer.session.turns.window.rtt).toBe(Number.POSITIVE_INFINITY)
   })
 
   test('the positions were receipts: none is due for what came before', () => {

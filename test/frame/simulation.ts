@@ -501,7 +501,7 @@ class World {
     this.relay = new Side(this, true, toRelay, toAgent, memory, 600_000)
     this.agent = new Side(this, false, toAgent, toRelay, other, 600_000)
     if (random.chance(30)) {
-      for (const side of [this.relay, this.agent]) side.session.window.size = random.between(9_000, 200_000)
+      for (const side of [this.relay, this.agent]) side.session.turns.window.size = random.between(9_000, 200_000)
     }
   }
 

@@ -218,7 +218,7 @@ describe('in flight', () => {
     const { peer, streams } = opened(1)
     streams[0]!.offer(Buffer.alloc(1_000_000))
     peer.frames()
-    peer.session.window.size = 50_000
+    peer.session.turns.window.size = 50_000
     peer.send(raw.receipt(100_000))
     expect(shares(peer.frames()).size).toBe(0)
     receiptAll(peer)
@@ -352,7 +352,7 @@ describe('the reserve for receipts', () => {
         [relay, mine],
         [agent, theirs],
       ] as const) {
-        side.session.window.size = TUNING.windowMax
+        side.session.turns.window.size = TUNING.windowMax
         for (const stream of streams.slice(0, 4)) {
           stream.sendCredit = 16 * 1024 * 1024
           stream.receiveCredit = 16 * 1024 * 1024
