@@ -44,7 +44,7 @@ export class Stream implements Stalled {
   // Sending. `pending` is the chunk being sent, from `pendingAt` on; `more` what came although the source was paused.
   pending: Buffer | null = null
   pendingAt = 0
-  readonly more = new Queue<Buffer>()
+  more: Queue<Buffer> | null = null
   /** Bytes offered and not yet encoded. */
   backlog = 0
   /** Bytes of DATA that the peer takes. */
@@ -66,7 +66,8 @@ export class Stream implements Stalled {
   creditDue = false
   finReceived = false
   readonly #session: Session
-  readonly #queue = new Queue<Chunk>()
+  /** Made when it is needed: an idle stream has none. */
+  #queue: Queue<Chunk> | null = null
   /** The last chunk of the queue while it is a copy, with room perhaps. */
   #tail: Chunk | null = null
   #queued = 0
@@ -129,7 +130,7 @@ export class Stream implements Stalled {
   }
 
   #drain(): void {
-    for (let chunk = this.#queue.peek(); chunk !== undefined; chunk = this.#queue.peek()) {
+    for (let chunk = this.#queue?.peek(); chunk !== undefined; chunk = this.#queue?.peek()) {
       const len = chunk.end - chunk.at
       const taken = this.sink.data(chunk.buf, chunk.at, len)
       // The sink may have aborted the stream meanwhile: then nothing is queued any more.
@@ -163,6 +164,7 @@ export class Stream implements Stalled {
    * and copies share buffers: thousands of tiny pieces, each with a buffer of its own, would take many times their bytes.
    */
   #enqueue(buf: Buffer, at: number, len: number): boolean {
+    this.#queue ??= new Queue()
     if (len >= VIEW_MIN && len * 2 >= buf.length) {
       this.#queue.push({ buf, at, end: at + len })
       this.#tail = null
@@ -194,11 +196,11 @@ export class Stream implements Stalled {
   discard(): void {
     const held = this.#queued + this.backlog
     this.#discarded = true
-    this.#queue.clear()
+    this.#queue = null
     this.#tail = null
     this.#queued = 0
     this.pending = null
-    this.more.clear()
+    this.more = null
     this.backlog = 0
     if (held > 0) this.#session.memory.drop(this, held, 0)
   }
@@ -206,7 +208,7 @@ export class Stream implements Stalled {
   #taken(chunk: Chunk, taken: number): void {
     chunk.at += taken
     if (chunk.at === chunk.end) {
-      this.#queue.shift()
+      this.#queue?.shift()
       if (chunk === this.#tail) this.#tail = null
     }
     this.#queued -= taken

@@ -105,6 +105,7 @@ export class Turns {
       stream.pending = buf
       stream.pendingAt = at
     } else {
+      stream.more ??= new Queue()
       stream.more.push(buf)
     }
     stream.backlog += buf.length - at
@@ -278,7 +279,7 @@ export class Turns {
       left -= n
       const done = stream.pendingAt === buf.length
       if (done) {
-        stream.pending = stream.more.shift() ?? null
+        stream.pending = stream.more?.shift() ?? null
         stream.pendingAt = 0
       }
       this.#memory.drop(stream, n, stream.backlog + stream.queued)
