@@ -118,9 +118,7 @@ export class Stranger implements Handler {
     }
     if (!this.#options.room(body.key))
       return this.#refuse(body.key, SESSION_CODE.BUSY, 'the relay has no room for a session', 0)
-    this.#answered = true
-    clearTimeout(this.#timer)
-    this.#uncount()
+    this.#letIn()
     this.#options.admitted({ init, enrolled: status === 'unknown', connection: this.#connection })
   }
 
@@ -141,9 +139,14 @@ export class Stranger implements Handler {
     if (resume.body.attempt <= member.attempt) return reject('an attempt that was made before')
     if (!resumed(member, resume, this.#connection))
       return this.#refuse(member.key, SESSION_CODE.RANGE, 'a position that is gone', 0)
+    this.#letIn()
+  }
+
+  #letIn(): void {
     this.#answered = true
     clearTimeout(this.#timer)
     this.#uncount()
+    this.#options.strangers.forgive(this.#connection.remoteHost)
   }
 
   #refuse(key: Uint8Array | null, code: number, reason: string, afterMs: number): void {

@@ -67,6 +67,11 @@ export class Strangers {
     this.#penalties.set(address, until)
   }
 
+  /** Somebody there proved a key: what came from there before was most likely theirs, dials that they gave up. */
+  forgive(host: string): void {
+    this.#penalties.delete(network(host))
+  }
+
   #punished(address: string): boolean {
     const until = this.#penalties.get(address)
     if (until === undefined) return false

@@ -186,6 +186,21 @@ describe('whoever asks for a session', () => {
   })
 })
 
+test('an agent that proves its key is not made to pay for the dials that it gave up', async () => {
+  const running = await runRelay()
+  const { key, session } = await registered(running)
+  const from = address()
+  const through = await RawClient.connect(running.port, from)
+  // Behind one address many agents dial at once when a link heals, and each gives up all dials but one.
+  const givenUp = async () => {
+    for (let i = 0; i < 100; i++) (await RawClient.connect(running.port, from)).socket.resetAndDestroy()
+  }
+  await expect(givenUp()).rejects.toThrow()
+  const answer = readResumption(await through.ask(through.resume(key, { session, attempt: 1, position: 0 })))
+  expect(answer.ok).toBe(true)
+  await RawClient.connect(running.port, from)
+})
+
 test('the relay makes the old connection mute before it reads the position', async () => {
   const running = await runRelay()
   const { client: first, key, session } = await registered(running)
@@ -373,6 +388,23 @@ describe('visitors that come while the agent is away', () => {
     await early.hears('hellosaid before anybody listened')
     watched.agent.stop()
   })
+
+  for (const words of ['', 'all that it has to say'])
+    test(`are carried whole when they have finished by then: '${words}'`, async () => {
+      const { link, watched, port } = await tunnelled('hello')
+      link.state = 'down'
+      link.cut()
+      await seen(watched.events, 'held')
+      const early = stay(port)
+      early.socket.end(words)
+      const later = stay(port)
+      await until(() => later.socket.readyState === 'open', 'connected')
+      link.state = 'up'
+      expect((await early.ended).how).toBe('fin')
+      expect(early.text()).toBe(`hello${words}`)
+      later.socket.destroy()
+      watched.agent.stop()
+    })
 
   test('wait 3 s, then are reset; the held stream is not', async () => {
     const { link, watched, port, visitor } = await tunnelled('hello')

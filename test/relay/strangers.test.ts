@@ -60,3 +60,12 @@ test('an IPv6 host is its /64', () => {
   expect(network('fe80::1%eth0')).toBe(network('fe80::2'))
   expect(network('192.0.2.1')).toBe('192.0.2.1')
 })
+
+test('a key that is proven wipes the penalty of its address, and of no other', () => {
+  const strangers = new Strangers(() => 0)
+  for (const host of ['2001:db8::1', '192.0.2.1']) for (let i = 0; i < 10; i++) strangers.punish(host, 'refused')
+  strangers.forgive('2001:db8::ffff')
+  expect(strangers.enter('2001:db8::1')).toBe(true)
+  expect(strangers.enter('192.0.2.1')).toBe(false)
+  expect(strangers.remembered).toBe(1)
+})
