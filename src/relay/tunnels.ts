@@ -240,8 +240,10 @@ export class Tunnels {
       for (const waiting of [...tunnel.waiting]) {
         waiting.leave()
         const splice = this.#carry(tunnel, member, waiting.visitor)
+        // The session may take no more: then the visitor was reset.
+        if (splice.ended !== null) continue
         for (const buf of waiting.early) splice.onData(buf)
-        if (waiting.early.length === 0) waiting.visitor.resume()
+        splice.go()
       }
   }
 
