@@ -20,9 +20,12 @@ function sink(plain: Plain): void {
 
 const KINDS: Record<Kind, (plain: Plain) => void> = { echo, source, sink }
 
-/** One of them, in a process of its own. */
-export async function served(kind: Kind): Promise<{ local: string; pid: number } & AsyncDisposable> {
-  const program = start([process.execPath, import.meta.path, kind])
+/** One of them, in a process of its own; inside a namespace with `prefix`. */
+export async function served(
+  kind: Kind,
+  prefix: string[] = [],
+): Promise<{ local: string; pid: number } & AsyncDisposable> {
+  const program = start([...prefix, process.execPath, import.meta.path, kind])
   const { value } = await lines(program.stdout).next()
   return {
     local: `127.0.0.1:${value}`,
