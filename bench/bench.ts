@@ -1,0 +1,210 @@
+// `bun run bench`: warren beside its peers. bench/README.md says what it measures and how.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, release, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { whyNoLink } from '../test/wan/wanlink.ts'
+import { CONTENDERS, missing, program } from './contenders.ts'
+import { GOALS, judge, ratio } from './goals.ts'
+import { ROOT } from './load.ts'
+import { Progress } from './progress.ts'
+import { type Header, terminalText, writePage } from './report.ts'
+import { type Plan, type Results, run, steps } from './run.ts'
+import { SCENARIOS } from './scenarios.ts'
+
+const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--seconds n] [--cores n] [--smoke] [--page file] [--from file]
+
+  --only        scenarios: ${SCENARIOS.map(scenario => scenario.id).join(', ')}
+  --contenders  ${CONTENDERS.map(contender => contender.id).join(', ')}; warren and direct always run
+  --rounds      of every measurement [4]
+  --seconds     of every measurement [2]
+  --cores       that everything runs on [all]
+  --smoke       under a minute, against haproxy and stunnel; fails below half of the goals
+  --page        write the page here [docs/benchmarks.md, after a whole run on a quiet machine]
+  --from        results of an earlier run, to write its page again
+`
+const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
+const PAGE_ROUNDS = 4
+const SMOKE = { contenders: ['haproxy', 'stunnel'], seconds: 1, rounds: 2, factor: 0.5 }
+/** Of a machine that does nothing else. */
+const QUIET = 1
+
+type Saved = { header: Header; values: [string, [string, (number | null)[]][]][]; failures: Results['failures'] }
+
+function usage(message: string): never {
+  console.error(`${message}\n\n${USAGE}`)
+  process.exit(2)
+}
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        only: { type: 'string' },
+        contenders: { type: 'string' },
+        rounds: { type: 'string' },
+        seconds: { type: 'string' },
+        cores: { type: 'string' },
+        smoke: { type: 'boolean', default: false },
+        page: { type: 'string' },
+        from: { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    }).values
+  } catch (thrown) {
+    usage(thrown instanceof Error ? thrown.message : String(thrown))
+  }
+}
+
+function count(text: string | undefined, fallback: number, flag: string): number {
+  const value = text === undefined ? fallback : Number(text)
+  if (!(value > 0)) usage(`${flag}: '${text}' is not a number above 0`)
+  return value
+}
+
+function pick<T extends { id: string }>(all: readonly T[], wanted: string | undefined, flag: string): T[] {
+  if (wanted === undefined) return [...all]
+  const ids = wanted.split(',').filter(id => id !== '')
+  const unknown = ids.find(id => !all.some(one => one.id === id))
+  if (unknown !== undefined) usage(`${flag}: there is no '${unknown}'`)
+  return all.filter(one => ids.includes(one.id))
+}
+
+async function headerOf(plan: Plan, load: number): Promise<Header> {
+  const versions: Record<string, string> = {}
+  for (const contender of plan.contenders) versions[contender.id] = await contender.version()
+  const said = (command: string[]) => Bun.spawnSync(command, { stderr: 'pipe' })
+  const programs = [
+    ['iperf3', '--version'],
+    ['redis-benchmark', '--version'],
+    ['pgbench', '--version'],
+    ['nginx', '-v'],
+    ['wrk', '-v'],
+  ].flatMap(command => {
+    const path = program(command[0]!)
+    if (path === null) return []
+    const { stdout, stderr } = said([path, ...command.slice(1)])
+    const line = `${stdout.toString()}${stderr.toString()}`.split('\n')[0]!
+    return [line.replace(/^nginx version: /, '').replace(/ \[.*| Copyright.*| \(cJSON.*/, '')]
+  })
+  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`
+  const congestion = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'latin1').trim()
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    machine: `${cores()} cores (${cpus()[0]?.model ?? 'unknown'}), ${memory}, Linux ${release()}, TCP ${congestion}, Bun ${Bun.version}`,
+    rounds: plan.rounds,
+    seconds: plan.seconds,
+    load: load.toFixed(2),
+    versions,
+    programs,
+    absent: CONTENDERS.filter(missing).map(({ label, install }) => ({ label, install })),
+  }
+}
+
+/** This process and all that it starts: most of them ask how many cores they may have. */
+function restrict(cores: number): void {
+  const list = cores === 1 ? '0' : `0-${cores - 1}`
+  const taskset = Bun.spawnSync(['taskset', '-a', '-c', '-p', list, String(process.pid)], { stderr: 'pipe' })
+  if (taskset.exitCode !== 0) usage(`--cores: ${taskset.stderr.toString().trim()}`)
+}
+
+/** Cores that this process may run on. */
+function cores(): number {
+  return Number(Bun.spawnSync(['nproc']).stdout.toString())
+}
+
+async function main(): Promise<number> {
+  const flags = options()
+  if (flags.help) {
+    console.log(USAGE)
+    return 0
+  }
+  if (flags.from !== undefined) return again(flags.from, flags.page ?? PAGE)
+  if (flags.cores !== undefined) restrict(count(flags.cores, 0, '--cores'))
+  const load = loadavg()[0]!
+  const { smoke } = flags
+  const wanted = pick(
+    CONTENDERS,
+    smoke ? (flags.contenders ?? SMOKE.contenders.join(',')) : flags.contenders,
+    '--contenders',
+  )
+  const asked = CONTENDERS.filter(one => one.id === 'warren' || one.id === 'direct' || wanted.includes(one))
+  const contenders = asked.filter(one => !missing(one))
+  for (const one of asked.filter(missing)) console.error(`${one.label} is not installed, and left out: ${one.install}`)
+  if (smoke && contenders.length < 3) usage('--smoke needs something to compare with')
+  const linked = whyNoLink()
+  const scenarios = pick(SCENARIOS, flags.only, '--only').filter(scenario => {
+    const absent = scenario.service.programs.filter(name => program(name) === null)
+    const inTheWay = absent.length > 0 ? `${absent.join(', ')} not installed: bench/setup.sh debian` : null
+    const why = inTheWay ?? (scenario.stages.some(stage => stage.link !== undefined) ? linked : null)
+    if (why !== null) console.error(`scenario ${scenario.id} is left out: ${why}`)
+    return why === null
+  })
+  const plan: Plan = {
+    scenarios: smoke
+      ? scenarios.filter(one => one.stages.some(stage => stage.cases.some(({ smoke }) => smoke)))
+      : scenarios,
+    contenders,
+    rounds: count(flags.rounds, smoke ? SMOKE.rounds : PAGE_ROUNDS, '--rounds'),
+    seconds: count(flags.seconds, smoke ? SMOKE.seconds : 2, '--seconds'),
+    smoke,
+  }
+  if (load > QUIET)
+    console.error(`load average ${load.toFixed(2)}: this machine does something else too; figures will be off`)
+  const header = await headerOf(plan, load)
+  const progress = new Progress(steps(plan))
+  const results = await run(plan, progress)
+  progress.end()
+  console.log(terminalText(results, plan.scenarios, plan.contenders))
+  if (smoke) return guard(results, plan)
+  const saved = save(header, results)
+  console.log(`\nresults: ${saved}`)
+  const whole = plan.scenarios.length === SCENARIOS.length && plan.rounds >= PAGE_ROUNDS && load <= QUIET
+  const page = flags.page ?? (whole ? PAGE : null)
+  if (page === null) return 0
+  await writePage(page, header, results, plan.scenarios, plan.contenders)
+  console.log(`page: ${page}`)
+  return 0
+}
+
+/** Only a collapse: below half of what must be reached. */
+function guard({ values, failures }: Results, plan: Plan): number {
+  const ids = new Set(plan.contenders.map(({ id }) => id))
+  const verdicts = GOALS.flatMap(goal =>
+    goal.bounds.flatMap(bound => {
+      const found = ids.has(bound.against) ? ratio(values, goal, bound.against) : null
+      return found === null ? [] : [{ goal, bound, found, verdict: judge(goal, bound, found, SMOKE.factor) }]
+    }),
+  )
+  for (const { goal, bound, found } of verdicts.filter(({ verdict }) => verdict === 'short'))
+    console.error(
+      `${goal.name}: ${found.toFixed(2)} of ${bound.against}, and ${bound.must} is the goal: below half of it`,
+    )
+  const passed = verdicts.filter(({ verdict }) => verdict !== 'short').length
+  const failed = verdicts.length - passed + failures.length
+  console.log(`\n${passed} passed, ${failed} failed`)
+  return failed > 0 || passed === 0 ? 1 : 0
+}
+
+function save(header: Header, { values, failures }: Results): string {
+  const folder = join(ROOT, 'results')
+  mkdirSync(folder, { recursive: true })
+  const file = join(folder, `${new Date().toISOString().replaceAll(':', '-')}.json`)
+  const saved: Saved = { header, values: [...values].map(([id, by]) => [id, [...by]]), failures }
+  writeFileSync(file, `${JSON.stringify(saved)}\n`)
+  return file
+}
+
+async function again(file: string, page: string): Promise<number> {
+  const { header, values, failures } = JSON.parse(readFileSync(file, 'utf8')) as Saved
+  const results: Results = { values: new Map(values.map(([id, by]) => [id, new Map(by)])), failures }
+  const contenders = CONTENDERS.filter(({ id }) => header.versions[id] !== undefined)
+  const scenarios = SCENARIOS.filter(one =>
+    one.stages.some(stage => stage.cases.some(({ figures }) => figures.some(({ id }) => results.values.has(id)))),
+  )
+  await writePage(page, header, results, scenarios, contenders)
+  console.log(`page: ${page}`)
+  return 0
+}
+
+process.exit(await main())

@@ -1,0 +1,123 @@
+// What warren has to reach against its peers, as ratios of medians of one run, warren's figure over the other's: `must`,
+// and `aim`. With several figures the ratio is their geometric mean.
+import { type Values, valuesOf } from './run.ts'
+import { figuresOf, SCENARIOS } from './scenarios.ts'
+import { median } from './statistics.ts'
+
+type Bound = { readonly against: string; readonly must: number; readonly aim: number }
+export type Goal = { readonly name: string; readonly figures: readonly string[]; readonly bounds: readonly Bound[] }
+
+/** The best of the tunnels of its kind: with TLS, or encryption of their own. */
+const PEERS = ['rathole-tls', 'frp', 'chisel'] as const
+export const BEST_PEER = 'best of rathole TLS, frp, chisel'
+
+const bound = (against: string, must: number, aim: number): Bound => ({ against, must, aim })
+
+export const GOALS: readonly Goal[] = [
+  {
+    name: 'bulk, 1 stream',
+    figures: ['up1', 'down1'],
+    bounds: [
+      bound('stunnel', 1.6, 2),
+      bound('ssh-gcm', 1.05, 1.3),
+      bound('haproxy', 0.75, 0.9),
+      bound(BEST_PEER, 1, 1.5),
+    ],
+  },
+  {
+    name: 'bulk, 8 streams',
+    figures: ['up8', 'down8'],
+    bounds: [
+      bound('stunnel', 1.2, 1.5),
+      bound('ssh-gcm', 1.05, 1.3),
+      bound('haproxy', 0.5, 0.65),
+      bound(BEST_PEER, 1, 1.3),
+    ],
+  },
+  {
+    name: 'CPU seconds per GB',
+    figures: ['up1-cpu', 'down1-cpu', 'up8-cpu', 'down8-cpu'],
+    bounds: [
+      bound('stunnel', 0.6, 0.45),
+      bound('ssh-gcm', 0.75, 0.6),
+      bound('haproxy', 1.65, 1.4),
+      bound(BEST_PEER, 1, 0.7),
+    ],
+  },
+  {
+    name: 'ping-pong p50, added',
+    figures: ['p50'],
+    bounds: [
+      bound('stunnel', 0.9, 0.7),
+      bound('ssh-gcm', 0.8, 0.6),
+      bound('haproxy', 1.8, 1.4),
+      bound(BEST_PEER, 1, 0.8),
+    ],
+  },
+  {
+    name: 'ping-pong p50 beside 8 bulk streams',
+    figures: ['loaded-p50'],
+    bounds: [bound('ssh-gcm', 0.5, 0.25), bound('haproxy', 0.3, 0.15), bound(BEST_PEER, 0.5, 0.2)],
+  },
+  {
+    name: 'new connections, 16 clients',
+    figures: ['conn16'],
+    bounds: [bound('stunnel', 5, 6), bound('ssh-gcm', 1.2, 1.5), bound('haproxy', 0.6, 0.75), bound(BEST_PEER, 1, 1.5)],
+  },
+  {
+    name: 'redis, 50 clients',
+    figures: ['c50'],
+    bounds: [
+      bound('stunnel', 2.4, 3),
+      bound('ssh-gcm', 1.35, 1.6),
+      bound('haproxy', 0.85, 1),
+      bound(BEST_PEER, 1, 1.3),
+    ],
+  },
+  {
+    name: 'pgbench -C',
+    figures: ['pg-c'],
+    bounds: [bound('stunnel', 2.5, 3), bound('ssh-gcm', 1.2, 1.4), bound(BEST_PEER, 1, 1.3)],
+  },
+  {
+    name: 'memory of one more idle stream',
+    figures: ['per-stream'],
+    bounds: [
+      bound('stunnel', 0.05, 0.05),
+      bound('ssh-gcm', 1, 0.7),
+      bound('haproxy', 1, 0.7),
+      bound(BEST_PEER, 1, 0.5),
+    ],
+  },
+]
+
+const FIGURES = new Map(SCENARIOS.flatMap(figuresOf).map(figure => [figure.id, figure]))
+
+export const lessIsBetter = (goal: Goal): boolean => FIGURES.get(goal.figures[0]!)!.better === 'less'
+
+/** warren's figures over the other's; null when either was not measured. */
+export function ratio(values: Values, goal: Goal, against: string): number | null {
+  const logs = goal.figures.map(id => {
+    const figure = FIGURES.get(id)!
+    const other = against === BEST_PEER ? best(values, id) : median(valuesOf(values, figure, against))
+    return Math.log(median(valuesOf(values, figure, 'warren')) / other)
+  })
+  const mean = Math.exp(logs.reduce((sum, log) => sum + log, 0) / logs.length)
+  return Number.isFinite(mean) ? mean : null
+}
+
+function best(values: Values, id: string): number {
+  const figure = FIGURES.get(id)!
+  const medians = PEERS.map(peer => median(valuesOf(values, figure, peer))).filter(Number.isFinite)
+  if (medians.length === 0) return Number.NaN
+  return figure.better === 'less' ? Math.min(...medians) : Math.max(...medians)
+}
+
+export type Verdict = 'aim' | 'must' | 'short'
+
+/** `factor`: how much of the goal is asked for; the smoke form asks for half. */
+export function judge(goal: Goal, { must, aim }: Bound, value: number, factor = 1): Verdict {
+  const reached = (limit: number) => (lessIsBetter(goal) ? value * factor <= limit : value >= limit * factor)
+  if (reached(aim)) return 'aim'
+  return reached(must) ? 'must' : 'short'
+}

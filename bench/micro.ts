@@ -1,0 +1,163 @@
+// `bun run bench:micro`: the hot paths without sockets, and what they allocate. Two sessions are joined by a buffer; a turn
+// is what one offered chunk costs both of them, to the sink and its receipt back.
+import { heapStats } from 'bun:jsc'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { bench, do_not_optimize, group, run } from 'mitata'
+import { Decoder, type Frames, putDataHeader } from '../src/frame/codec.ts'
+import { Memory, Session, type Sink, type Stream } from '../src/frame/index.ts'
+import { SIZE } from '../src/frame/wire.ts'
+import { createKey } from '../src/identity/index.ts'
+import { Pool, QUARANTINE } from '../src/relay/pool.ts'
+import { Store } from '../src/relay/store.ts'
+
+const PAYLOADS = [64, 4_096, 65_536]
+const FRAMES = 1_000
+/** A turn is as far from the next as a receipt takes to be due, in ms of the sessions' clock. */
+const TURN_MS = 30
+const BATCHES = 30
+/** Turns; small enough that nothing is collected within a batch. */
+const BATCH = 80
+/** Chunks offered in a turn when objects are counted: the carrying's own two, one each way, are shared by so many. */
+const TOGETHER = 50
+
+class Count implements Sink {
+  bytes = 0
+  data(_buf: Buffer, _at: number, len: number): number {
+    this.bytes += len
+    return len
+  }
+  free(): void {}
+  end(): void {}
+  reset(): void {}
+}
+
+/** A relay's session and an agent's, with one stream. */
+class Pair {
+  readonly sink = new Count()
+  readonly #memory = new Memory()
+  readonly #wire = Buffer.alloc(4 * 1024 * 1024)
+  readonly #relay: Session
+  readonly #agent: Session
+  readonly #stream: Stream
+  #filled = 0
+  #now = 0
+  readonly #write = (from: Buffer, at: number, len: number): number => {
+    from.copy(this.#wire, this.#filled, at, at + len)
+    this.#filled += len
+    return len
+  }
+
+  constructor() {
+    const options = { peerFirstCredit: 65_536, deadAfter: 60_000, memory: this.#memory }
+    const events = { wake() {}, over() {}, opened() {} }
+    const opened = (stream: Stream) => {
+      stream.sink = this.sink
+    }
+    this.#relay = new Session({ ...options, opener: true, events }, 0)
+    this.#agent = new Session({ ...options, opener: false, events: { ...events, opened } }, 0)
+    this.#stream = this.#relay.open({ tunnel: 1, visitor: 'v', edge: 'e' }, new Count())!
+  }
+
+  turn(chunk: Buffer, together = 1): void {
+    // What finds no room is offered again in the next turn.
+    for (let i = 0; i < together; i++) if (!this.#stream.offer(chunk)) break
+    this.#now += TURN_MS
+    this.#carry(this.#relay, this.#agent)
+    this.#agent.tick(this.#now)
+    this.#carry(this.#agent, this.#relay)
+  }
+
+  #carry(from: Session, to: Session): void {
+    this.#filled = 0
+    from.transmit(this.#write, this.#now)
+    if (this.#filled > 0) to.receive(this.#wire.subarray(0, this.#filled), this.#now)
+  }
+}
+
+function framesOf(payload: number): Buffer {
+  const frame = Buffer.alloc(SIZE.DATA + payload)
+  putDataHeader(frame, 1, payload)
+  return Buffer.concat(Array.from({ length: FRAMES }, () => frame))
+}
+
+function objects(): number {
+  return Object.values(heapStats().objectTypeCounts).reduce((sum, count) => sum + count, 0)
+}
+
+/** Objects left behind by one DATA frame on its way from offer() to the sink. */
+function allocations(payload: number): number {
+  const pair = new Pair()
+  const chunk = Buffer.alloc(payload)
+  const batch = () => {
+    for (let i = 0; i < BATCH; i++) pair.turn(chunk, TOGETHER)
+  }
+  for (let i = 0; i < BATCHES; i++) batch()
+  const before = pair.sink.bytes
+  let made = 0
+  for (let i = 0; i < BATCHES; i++) {
+    Bun.gc(true)
+    const start = objects()
+    batch()
+    made += Math.max(0, objects() - start)
+  }
+  return made / ((pair.sink.bytes - before) / payload)
+}
+
+group('encode one DATA header', () => {
+  const into = Buffer.alloc(64)
+  bench('putDataHeader', () => do_not_optimize(putDataHeader(into, 7, 4_096)))
+})
+
+const ignored: Frames = {
+  dataBegins() {},
+  dataPiece: () => false,
+  credit() {},
+  fin() {},
+  ping() {},
+  pong() {},
+  receipt() {},
+  control() {},
+}
+
+group(`decode ${FRAMES} DATA frames`, () => {
+  for (const payload of PAYLOADS.slice(0, 2)) {
+    const bytes = framesOf(payload)
+    const decoder = new Decoder(ignored)
+    bench(`of ${payload} bytes`, () => do_not_optimize(decoder.decode(bytes)))
+  }
+})
+
+group('session turn, both sides', () => {
+  for (const payload of PAYLOADS) {
+    const pair = new Pair()
+    const chunk = Buffer.alloc(payload)
+    bench(`${payload} bytes`, () => pair.turn(chunk))
+  }
+})
+
+const folder = mkdtempSync(join(tmpdir(), 'warren-micro-'))
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+mkdirSync(join(folder, 'relay'), { mode: 0o700 })
+const store = Store.open(join(folder, 'relay'), Date.now)
+const { publicKey } = createKey(join(folder, 'key'), 'bench')
+store.allowKey(publicKey, 'bench', 'agent')
+const pool = new Pool(store, { from: 20_000, to: 29_999 }, { quarantineMs: QUARANTINE.defaultMs, now: Date.now })
+const free = () => true
+
+// Durable when it returns: what the disk takes is in it.
+group('pool', () => {
+  bench('acquire the same service again', () => pool.acquire(publicKey, 'db', null, free))
+  bench('acquire and release', () => {
+    const grant = pool.acquire(publicKey, 'web', null, free)
+    if (grant.ok) pool.release(grant.port, grant.epoch)
+  })
+  const many = Array.from({ length: 100 }, (_, i) => ({ service: `s${i}`, wanted: null }))
+  bench('acquire 100 in one go', () => pool.acquireAll(publicKey, many, free))
+})
+
+await run()
+
+console.log('\nobjects made per DATA frame, the two of every turn of the bench among them (so 0.04 is none)')
+for (const payload of PAYLOADS) console.log(`  ${payload} bytes: ${allocations(payload).toFixed(3)}`)

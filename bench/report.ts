@@ -1,0 +1,164 @@
+// What a run found, as text for a terminal and as the page docs/benchmarks.md with its plots.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Contender } from './contenders.ts'
+import { BEST_PEER, GOALS, judge, lessIsBetter, ratio } from './goals.ts'
+import { plot } from './plot.ts'
+import { type Failure, type Results, type Values, valuesOf } from './run.ts'
+import { type Figure, figuresOf, type Scenario } from './scenarios.ts'
+import { median, spread, figure as written } from './statistics.ts'
+
+export type Header = {
+  date: string
+  machine: string
+  rounds: number
+  seconds: number
+  load: string
+  versions: Record<string, string>
+  programs: string[]
+  absent: { label: string; install: string }[]
+}
+
+type Table = { head: string[]; rows: string[][] }
+
+/** A table for each group of figures; a cell has the median, the spread, and warren's value over this one. */
+function tablesOf(scenario: Scenario, values: Values, contenders: readonly Contender[]): Map<string, Table> {
+  const groups = Map.groupBy(
+    figuresOf(scenario).filter(figure => values.has(figure.id)),
+    figure => figure.group,
+  )
+  return new Map(
+    [...groups].map(([group, figures]) => {
+      const measured = contenders.filter(one => figures.some(figure => values.get(figure.id)?.has(one.id)))
+      const rows = measured.map(one => [one.label, ...figures.map(figure => cell(values, figure, one.id))])
+      return [group, { head: ['', ...figures.map(figure => `${figure.label} (${figure.unit})`)], rows }]
+    }),
+  )
+}
+
+function cell(values: Values, figure: Figure, contender: string): string {
+  const all = valuesOf(values, figure, contender)
+  if (all.length === 0) return contender === 'direct' ? '' : 'failed'
+  const value = median(all)
+  const about = all.length > 1 ? ` ±${Math.round(spread(all) * 100)} %` : ''
+  const own = median(valuesOf(values, figure, 'warren')) / value
+  const times = contender === 'warren' || !Number.isFinite(own) || own <= 0 ? '' : ` · ${own.toFixed(2)}×`
+  return `${written(value)}${about}${times}`
+}
+
+const SIGNS = { aim: '✓✓', must: '✓', short: '✗' } as const
+
+function goalsTable(values: Values, contenders: readonly Contender[]): Table {
+  const others = ['stunnel', 'ssh-gcm', 'haproxy', BEST_PEER]
+  const label = (id: string) => contenders.find(contender => contender.id === id)?.label ?? id
+  const rows = GOALS.map(goal => [
+    goal.name,
+    ...others.map(against => {
+      const bound = goal.bounds.find(one => one.against === against)
+      if (bound === undefined) return '–'
+      const found = ratio(values, goal, against)
+      const limits = `${lessIsBetter(goal) ? '≤' : '≥'} ${bound.must} / ${bound.aim}`
+      if (found === null) return `not measured (${limits})`
+      return `${found.toFixed(2)} ${SIGNS[judge(goal, bound, found)]} (${limits})`
+    }),
+  ])
+  return { head: ['warren over …', ...others.map(label)], rows }
+}
+
+function markdown({ head, rows }: Table): string {
+  const line = (cells: string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map((_, at) => (at === 0 ? '---' : '--:'))), ...rows.map(line)].join('\n')
+}
+
+function plain({ head, rows }: Table): string {
+  const widths = head.map((_, at) => Math.max(...[head, ...rows].map(cells => Bun.stringWidth(cells[at] ?? ''))))
+  const line = (cells: string[]) =>
+    cells
+      .map((text, at) => {
+        const blank = ' '.repeat(widths[at]! - Bun.stringWidth(text))
+        return at === 0 ? text + blank : blank + text
+      })
+      .join('  ')
+      .trimEnd()
+  return [line(head), ...rows.map(line)].join('\n')
+}
+
+export function terminalText(
+  results: Results,
+  scenarios: readonly Scenario[],
+  contenders: readonly Contender[],
+): string {
+  const parts = scenarios.flatMap(scenario =>
+    [...tablesOf(scenario, results.values, contenders)].map(
+      ([group, table]) => `${scenario.title}: ${group}\n${plain(table)}`,
+    ),
+  )
+  return [...parts, `Goals, must / aim\n${plain(goalsTable(results.values, contenders))}`].join('\n\n')
+}
+
+function failuresText(failures: readonly Failure[]): string {
+  if (failures.length === 0) return ''
+  const lines = failures.map(
+    ({ scenario, contender, message }) => `* ${contender}, ${scenario}: ${message.split('\n')[0]}`,
+  )
+  return `\n## What failed\n\n${[...new Set(lines)].join('\n')}\n`
+}
+
+function contendersTable(header: Header, contenders: readonly Contender[]): string {
+  const rows = contenders
+    .filter(one => one.id !== 'direct')
+    .map(one => [one.label, header.versions[one.id] ?? '', one.encryption ?? 'none', one.setting])
+  return markdown({ head: ['', 'version', 'encryption', 'setting'], rows })
+}
+
+/** Writes the page and, in a folder of its name beside it, the plots. */
+export async function writePage(
+  file: string,
+  header: Header,
+  results: Results,
+  scenarios: readonly Scenario[],
+  contenders: readonly Contender[],
+): Promise<void> {
+  const folder = file.replace(/\.md$/, '')
+  mkdirSync(folder, { recursive: true })
+  const sections: string[] = []
+  for (const scenario of scenarios) {
+    const svg = await plot(scenario, results.values, contenders)
+    if (svg !== null) writeFileSync(join(folder, `${scenario.id}.svg`), `${svg}\n`)
+    const tables = [...tablesOf(scenario, results.values, contenders)].map(
+      ([group, table]) => `### ${group[0]!.toUpperCase()}${group.slice(1)}\n\n${markdown(table)}\n`,
+    )
+    const picture =
+      svg === null ? '' : `![${scenario.title}](${folder.slice(dirname(file).length + 1)}/${scenario.id}.svg)\n\n`
+    sections.push(`## ${scenario.title}\n\n${scenario.how}\n\n${picture}${tables.join('\n')}`)
+  }
+  const absent = header.absent.map(
+    ({ label, install }) => `${label} is not here: it was not installed (\`${install}\`).`,
+  )
+  const note = absent.length > 0 ? `\n${absent.join('\n')}\n` : ''
+  writeFileSync(
+    file,
+    `<!-- Made by \`bun run bench\`. Do not edit. -->
+# Benchmarks
+
+${header.date}, on ${header.machine}; ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C), with
+the load, both ends and the service on this one machine; load average before: ${header.load}. Repeat it with
+\`bun run bench:setup && bun run bench\`; [bench/README.md](../bench/README.md) says how it measures.
+
+A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
+one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half).
+
+${contendersTable(header, contenders)}
+
+Load and services: ${header.programs.join(', ')}.
+${note}
+## Goals
+
+Ratios of warren’s figures to each other’s, and in parentheses what must be reached and what is aimed at: ✓✓ the aim is
+reached, ✓ what must be is, ✗ it falls short.
+
+${markdown(goalsTable(results.values, contenders))}
+
+${sections.join('\n')}${failuresText(results.failures)}`,
+  )
+}
