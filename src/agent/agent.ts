@@ -152,7 +152,7 @@ class RunningAgent implements Agent {
     const until = performance.now() + this.#options.drainMs
     for (const live of this.#all) live.session.goaway(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
     this.#emit({ event: 'draining', streams: this.#streams(), graceMs: this.#options.drainMs })
-    while (!this.#over && this.#streams() > 0 && performance.now() < until) await Bun.sleep(DRAIN_LOOK_MS)
+    while (!this.#over && this.#busy() && performance.now() < until) await Bun.sleep(DRAIN_LOOK_MS)
     this.#end(null)
     // A turn of the loop for the farewell to leave.
     await Bun.sleep(DRAIN_LOOK_MS)
@@ -174,6 +174,12 @@ class RunningAgent implements Agent {
       }
     }
     return all
+  }
+
+  /** Bytes that are encoded and not yet receipted are a stream's still, though it has ended here. */
+  #busy(): boolean {
+    for (const { splices, session } of this.#all) if (splices.size > 0 || !session.quiet) return true
+    return false
   }
 
   #streams(): number {
@@ -418,7 +424,7 @@ class RunningAgent implements Agent {
   }
 
   async #endWhenDrained(live: Live): Promise<void> {
-    while (this.#all.has(live) && live.splices.size > 0) await Bun.sleep(DRAIN_LOOK_MS)
+    while (this.#all.has(live) && (live.splices.size > 0 || !live.session.quiet)) await Bun.sleep(DRAIN_LOOK_MS)
     live.session.close(SESSION_CODE.SHUTDOWN, 'drained')
   }
 

@@ -98,12 +98,16 @@ export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Pr
       log,
     )
     const closed = agent.closed.then(async error => {
-      relay.stop()
-      await relay.closed
+      // Drained, because what the agent is done with may still be on its way to a visitor.
+      await relay.drain()
       remove()
       return error
     })
-    return { drain: () => agent.drain(), stop: () => agent.stop(), traffic: () => agent.traffic(), closed }
+    const stop = () => {
+      agent.stop()
+      relay.stop()
+    }
+    return { drain: () => agent.drain(), stop, traffic: () => agent.traffic(), closed }
   } catch (error) {
     remove()
     throw error

@@ -120,6 +120,11 @@ export class Session implements Frames {
     return this.#streams.size
   }
 
+  /** No stream is open, and the peer has all that was sent: to end the session now cuts nothing off. */
+  get quiet(): boolean {
+    return this.#over !== null || (this.#streams.size === 0 && !this.turns.waiting && !this.#unreceipted)
+  }
+
   get isOver(): boolean {
     return this.#over !== null
   }

@@ -216,7 +216,7 @@ class RunningRelay implements Relay {
     for (const member of this.#sessions.all())
       member.session.goaway(SESSION_CODE.SHUTDOWN, 'the relay is shutting down')
     this.#emit({ event: 'draining', streams: this.#streams(), graceMs: this.#options.drainMs })
-    while (!this.#stopped && this.#streams() > 0 && performance.now() < until) await Bun.sleep(DRAIN_LOOK_MS)
+    while (!this.#stopped && this.#busy() && performance.now() < until) await Bun.sleep(DRAIN_LOOK_MS)
     this.#end()
     await this.closed
   }
@@ -247,6 +247,11 @@ class RunningRelay implements Relay {
       }
       this.#resolveClosed(null)
     }, DRAIN_LOOK_MS)
+  }
+
+  /** Bytes that are encoded and not yet receipted are a stream's still, though it has ended here. */
+  #busy(): boolean {
+    return this.#sessions.all().some(({ splices, session }) => splices.size > 0 || !session.quiet)
   }
 
   #streams(): number {

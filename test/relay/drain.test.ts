@@ -1,0 +1,48 @@
+// A drain ends a session only when the other side has all of it.
+import { expect, test } from 'bun:test'
+import net from 'node:net'
+import { join } from 'node:path'
+import { temporaryFolder } from '../folder.ts'
+import { portOf, runAgent } from './agents.ts'
+import { runRelay } from './running.ts'
+
+const BYTES = 1024 * 1024
+
+/** Says all that it has and ends, as soon as somebody has said something. */
+function serveAtOnce(): Promise<net.Server> {
+  const server = net.createServer({ allowHalfOpen: true }, socket => {
+    socket.on('error', () => {})
+    socket.once('data', () => socket.end(Buffer.alloc(BYTES, 1)))
+    socket.resume()
+  })
+  return new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(server)))
+}
+
+test('a stream that has ended at the agent reaches a slow visitor whole, though the agent drains at that moment', async () => {
+  const server = await serveAtOnce()
+  const { relay } = await runRelay()
+  const folder = join(temporaryFolder(), 'agent')
+  const { port: service } = server.address() as net.AddressInfo
+  for (let round = 0; round < 10; round++) {
+    const watched = await runAgent(round === 0 ? relay.firstInvite : null, folder, [`a=127.0.0.1:${service}`])
+    const visitor = net.connect({ port: await portOf(watched, 'a'), host: '127.0.0.1', allowHalfOpen: true })
+    visitor.pause()
+    visitor.end('go')
+    const closed = watched.until(e => e.event === 'stream' && e.state === 'closed')
+    await closed
+    const drained = watched.agent.drain()
+    const met = await new Promise<{ bytes: number; how: string }>(resolve => {
+      let bytes = 0
+      visitor.on('data', chunk => {
+        bytes += chunk.length
+      })
+      visitor.on('end', () => resolve({ bytes, how: 'fin' }))
+      visitor.on('error', () => resolve({ bytes, how: 'reset' }))
+      visitor.resume()
+    })
+    expect(met).toEqual({ bytes: BYTES, how: 'fin' })
+    await drained
+    visitor.destroy()
+  }
+  server.close()
+}, 30_000)
