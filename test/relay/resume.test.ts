@@ -5,8 +5,13 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { packResumeBody, readRegistration, readResumption, resumeFrame, SESSION_CODE } from '../../src/frame/index.ts'
 import { type KeyPair, transcript } from '../../src/identity/index.ts'
+import type { Connection } from '../../src/net/index.ts'
+import { Stranger } from '../../src/relay/admission.ts'
 import { ask } from '../../src/relay/control.ts'
 import { startRelay } from '../../src/relay/index.ts'
+import type { Member } from '../../src/relay/sessions.ts'
+import type { Store } from '../../src/relay/store.ts'
+import { Strangers } from '../../src/relay/strangers.ts'
 import type { Event } from '../../src/telemetry/events.ts'
 import { until } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
@@ -185,6 +190,36 @@ describe('whoever asks for a session', () => {
     }
   })
 })
+
+for (const status of ['allowed', 'revoked', 'unknown'] as const)
+  test(`a session that is still there for a key that is ${status} by now`, async () => {
+    const key = newKey()
+    const exporter = Buffer.alloc(32, 1)
+    const relayKeyHash = Buffer.alloc(32, 2)
+    const answered = Promise.withResolvers<Buffer>()
+    const connection = {
+      remoteHost: '192.0.2.1',
+      exporter: () => exporter,
+      write: (bytes: Buffer) => answered.resolve(bytes),
+      shutdown() {},
+      linger() {},
+    } as unknown as Connection
+    let resumed = 0
+    const stranger = new Stranger(connection, {
+      relayKeyHash,
+      store: { keyStatus: () => status } as unknown as Store,
+      strangers: new Strangers(() => 0),
+      room: () => true,
+      admitted: () => expect.unreachable(),
+      find: () => ({ key: key.publicKey, attempt: 0 }) as unknown as Member,
+      resumed: () => ++resumed > 0,
+      refused() {},
+    })
+    const body = packResumeBody({ session: Buffer.alloc(16), attempt: 1, position: 0 })
+    stranger.onData(resumeFrame(body, key.sign(transcript('resume', 'agent', exporter, relayKeyHash, body))))
+    expect(resumed).toBe(status === 'allowed' ? 1 : 0)
+    if (status !== 'allowed') expect(readResumption((await answered.promise).subarray(4))).toEqual(REFUSED)
+  })
 
 test('an agent that proves its key is not made to pay for the dials that it gave up', async () => {
   const running = await runRelay()
