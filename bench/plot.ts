@@ -141,7 +141,9 @@ export async function plot(
   if (figures.length === 0) return null
   const groups = [...Map.groupBy(figures, figure => figure.group)]
   const rows = groups.map(([group, of]) => {
-    const names = order(values, of, contenders)
+    // What direct adds to itself is nothing.
+    const shown = contenders.filter(contender => contender.id !== 'direct' || !of[0]!.added)
+    const names = order(values, of, shown)
     return {
       title: {
         text: group[0]!.toUpperCase() + group.slice(1),
@@ -150,7 +152,7 @@ export async function plot(
         fontSize: 13,
         offset: 8,
       },
-      concat: of.map((figure, at) => panel(values, figure, contenders, names, at % COLUMNS === 0)),
+      concat: of.map((figure, at) => panel(values, figure, shown, names, at % COLUMNS === 0)),
       columns: COLUMNS,
       spacing: { column: 14, row: 22 },
     }

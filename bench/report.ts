@@ -37,6 +37,10 @@ function tablesOf(scenario: Scenario, values: Values, contenders: readonly Conte
 }
 
 function cell(values: Values, figure: Figure, contender: string): string {
+  if (figure.added && contender === 'direct') {
+    const { added: _, ...absolute } = figure
+    return `takes ${written(median(valuesOf(values, absolute, contender)))}`
+  }
   const all = valuesOf(values, figure, contender)
   if (all.length === 0) return contender === 'direct' ? '' : 'failed'
   const value = median(all)

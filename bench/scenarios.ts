@@ -189,7 +189,7 @@ const redisScenario: Scenario = {
     {
       cases: [
         redisCase('c1', '1 client', 8_000, ['-c', '1'], false),
-        redisCase('c50', '50 clients', 40_000, ['-c', '50'], true),
+        redisCase('c50', '50 clients', 30_000, ['-c', '50'], true),
         redisCase('c50p16', '50 clients, -P 16', 500_000, ['-c', '50', '-P', '16'], false),
       ],
     },
@@ -229,7 +229,7 @@ const connections: Scenario = {
 
 // ---- 5. Ping under load
 
-const LOAD_LEAD = 0.4
+const LOAD_LEAD = 0.3
 
 /** A ping-pong while so many streams take all they get. */
 async function pingUnderBulk(run: Running, streams: number, seconds: number, lead: number) {

@@ -10,7 +10,8 @@ export function median(values: readonly number[]): number {
 /** Half of the distance from the least to the most, as a part of the median. */
 export function spread(values: readonly number[]): number {
   if (values.length < 2) return 0
-  return (Math.max(...values) - Math.min(...values)) / 2 / Math.abs(median(values))
+  const distance = Math.max(...values) - Math.min(...values)
+  return distance === 0 ? 0 : distance / 2 / Math.abs(median(values))
 }
 
 /** With as many digits as a reader compares by. */
