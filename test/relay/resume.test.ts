@@ -300,6 +300,19 @@ describe('streams that are open when the link breaks', () => {
       watched.agent.stop()
     }, 10_000)
 
+  test('are held once: when the time has passed after a resume, nothing happens', async () => {
+    const holdMs = 500
+    const { link, running, watched, visitor } = await tunnelled('hello', { holdMs })
+    link.cut()
+    await seen(running.events, 'resumed')
+    const since = performance.now()
+    await until(() => performance.now() > since + holdMs * 1.5, 'the hold has passed')
+    visitor.socket.write('still here')
+    await visitor.hears('still here')
+    expect([...watched.events, ...running.events].some(e => 'state' in e && e.state === 'expired')).toBe(false)
+    watched.agent.stop()
+  })
+
   test('are reset at both ends once the hold has passed', async () => {
     const service = serveOne('hello')
     const running = await runRelay({ holdMs: 300 })
