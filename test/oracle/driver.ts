@@ -57,6 +57,10 @@ class Pair implements Watched {
     return Math.min(this.#deadline, this.#visitor?.wakeAt ?? Infinity, this.#service?.wakeAt ?? Infinity)
   }
 
+  get looksRefused(): boolean {
+    return looksRefused(this.log)
+  }
+
   get log(): PairLog {
     const log = (endpoint: Endpoint | null) => endpoint?.log ?? { ...NONE, order: [] }
     return { visitor: log(this.#visitor), service: log(this.#service), failed: this.#failed }
@@ -122,11 +126,15 @@ class Pair implements Watched {
   }
 }
 
-/** `direct`: whether it is run over loopback first. A script whose pauses are long need not be, when it is fit by its make. */
 // A service that resets before a byte has moved can look to an agent like one that refuses, so that it comes back after
 // 2 s to see whether it is up. That connection is counted, and must not be taken for the next script's.
 const HELD_MS = 2600
 
+function looksRefused({ visitor, service }: PairLog): boolean {
+  return service.reset && service.received === 0 && visitor.received === 0
+}
+
+/** `direct`: whether it is run over loopback first. A script whose pauses are long need not be, when it is fit by its make. */
 type Task = { index: number; script: Script; direct: boolean; done: (failure: Failure | null) => void }
 
 class Slot implements Watched {
@@ -172,9 +180,10 @@ class Slot implements Watched {
       must('accept', fd)
       if (this.#pair?.wantsService) this.#pair.accepted(fd)
       else {
-        if (performance.now() < this.#heldUntil) this.looks++
+        if (performance.now() < this.#heldUntil || this.#pair?.looksRefused === true) this.looks++
         else this.strays++
-        sockets.reset(fd)
+        // An end, not a reset: that would look like a refusal again, and bring the agent back once more.
+        sockets.shut(fd)
       }
     }
   }
@@ -203,8 +212,7 @@ class Slot implements Watched {
     const task = this.#task!
     const direct = this.#direct
     this.#task = null
-    if (this.via !== null && via?.service.reset && via.service.received === 0 && via.visitor.received === 0)
-      this.#heldUntil = performance.now() + HELD_MS
+    if (this.via !== null && via !== null && looksRefused(via)) this.#heldUntil = performance.now() + HELD_MS
     const last = via ?? direct!
     const problems = direct === null ? judgeRun(task.script, last) : judge(task.script, direct, last)
     task.done(problems.length === 0 ? null : { index: task.index, script: task.script, problems, direct, via })
