@@ -3,7 +3,15 @@
 import { formatLocal, type Local, type TunnelSpec } from '../config/index.ts'
 import { RESET_CODE, type ResetCode, type Stream, type TunnelAsked } from '../frame/index.ts'
 import type { Splice } from '../link/index.ts'
-import { type Connection, type DialFailure, type Dialing, dial, type Handler, type Target } from '../net/index.ts'
+import {
+  type Connection,
+  type DialFailure,
+  type Dialing,
+  dial,
+  type Handler,
+  type NotDialled,
+  type Target,
+} from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 
 const DIAL_MS = 5_000
@@ -14,6 +22,7 @@ const REACHED_MS = 5_000
 
 const RESET_OF: Record<DialFailure, ResetCode> = {
   refused: RESET_CODE.REFUSED,
+  reset: RESET_CODE.ABORTED,
   timeout: RESET_CODE.TIMEOUT,
   unreachable: RESET_CODE.UNREACHABLE,
   'not-found': RESET_CODE.UNREACHABLE,
@@ -74,7 +83,9 @@ export class Service {
     splice.dialing = dial(known, DIAL_MS, result => {
       if ('ok' in result) return this.#join(result.ok, splice)
       this.#reached = null
-      this.#dial(this.#target, splice)
+      // A reset is an answer, and trying again would be a second connection for one visitor.
+      if (result.fail === 'reset') this.#failed(result, splice)
+      else this.#dial(this.#target, splice)
     })
   }
 
@@ -87,9 +98,13 @@ export class Service {
         }
         return this.#join(result.ok, splice)
       }
-      this.#answered(result.fail, result.detail)
-      splice.refuse(RESET_OF[result.fail])
+      this.#failed(result, splice)
     })
+  }
+
+  #failed({ fail, detail }: NotDialled, splice: Splice): void {
+    this.#answered(fail, detail)
+    splice.refuse(RESET_OF[fail])
   }
 
   #join(connection: Connection, splice: Splice): Splice | undefined {
@@ -119,7 +134,8 @@ export class Service {
   }
 
   #answered(failure: DialFailure | null, detail: string): void {
-    if (failure === null) {
+    // A service that answers by a reset is there all the same.
+    if (failure === null || failure === 'reset') {
       if (this.#down) this.#tell('up', 'it answers again')
       this.#down = false
       return

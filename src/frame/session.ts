@@ -57,8 +57,6 @@ export type SessionOptions = {
 
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
-/** Streams that wait for room to be announced; one more is refused. */
-const OPENS_WAITING = 1024
 
 const NO_SINK: Sink = { data: () => 0, free() {}, end() {}, reset() {} }
 
@@ -292,7 +290,7 @@ export class Session implements Frames {
   open(opening: Opening, sink: Sink): Stream | null {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
     if (!this.turns.attached) return null
-    if (this.#streams.size >= LIMIT.streams || this.turns.opensWaiting >= OPENS_WAITING || this.memory.full) return null
+    if (this.#streams.size >= LIMIT.streams || this.memory.full) return null
     if (this.#lastId === LIMIT.streamId) return null
     const stream = new Stream(this, ++this.#lastId, sink, false, this.#peerFirstCredit)
     this.#streams.set(stream.id, stream)

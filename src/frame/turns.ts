@@ -67,10 +67,6 @@ export class Turns {
     )
   }
 
-  get opensWaiting(): number {
-    return this.#opens.size
-  }
-
   get resetsWaiting(): number {
     return this.#resets.size
   }

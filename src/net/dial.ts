@@ -12,10 +12,10 @@ import { handshakeComplete, negotiated, peerKeyHash, tlsOptions } from './tls.ts
 export type Target = { host: string; port: number } | { path: string }
 
 /**
- * refused: nobody listens, or the other side closed during the TLS handshake. limit: this machine is out of descriptors
+ * reset: somebody answered, and reset the connection at once. refused: nobody listens, or the other side closed during the TLS handshake. limit: this machine is out of descriptors
  * or ports. tls: what answers does not speak TLS 1.3. alpn: it does, but not our protocol.
  */
-export type DialFailure = 'refused' | 'timeout' | 'unreachable' | 'not-found' | 'limit' | 'tls' | 'alpn'
+export type DialFailure = 'refused' | 'reset' | 'timeout' | 'unreachable' | 'not-found' | 'limit' | 'tls' | 'alpn'
 
 export type Dialled = { ok: Connection }
 export type DialledTls = { ok: Connection; peerKeyHash: Buffer }
@@ -133,7 +133,7 @@ class Race implements Dialing, Timed {
     this.resolving = true
     let found: readonly { address: string; family: number }[]
     try {
-      found = await Bun.dns.lookup(host, { backend: 'getaddrinfo' })
+      found = isLocalhost(host) ? LOOPBACK : await Bun.dns.lookup(host, { backend: 'getaddrinfo' })
     } catch (thrown) {
       this.lose('not-found', `${host} has no address (${codeOf(thrown) || 'lookup failed'})`)
       return
@@ -308,6 +308,7 @@ const RANK: Record<DialFailure, number> = {
   unreachable: 1,
   timeout: 2,
   refused: 3,
+  reset: 4,
   tls: 4,
   alpn: 4,
   limit: 5,
@@ -327,8 +328,9 @@ function explain(address: Address, code: string): Failure {
       // Bun shows a want of descriptors as a refusal.
       return exhausted() ? { fail: 'limit', detail: 'no file descriptor left' } : { fail: 'refused', detail }
     case 'ENOENT':
-    case 'ECONNRESET':
       return { fail: 'refused', detail }
+    case 'ECONNRESET':
+      return { fail: 'reset', detail }
     case 'EMFILE':
     case 'ENFILE':
       return { fail: 'limit', detail: 'no file descriptor left' }
@@ -352,6 +354,16 @@ function interleave(found: readonly { address: string; family: number }[]): stri
     if (i < four.length) mixed.push(four[i]!)
   }
   return mixed
+}
+
+/** RFC 6761: this name is the loopback of both families, whatever the machine's files and name servers say. */
+const LOOPBACK = [
+  { address: '::1', family: 6 },
+  { address: '127.0.0.1', family: 4 },
+]
+
+function isLocalhost(host: string): boolean {
+  return host.toLowerCase() === 'localhost'
 }
 
 /** An address in a URL's brackets, without them. */

@@ -245,11 +245,12 @@ describe('sending', () => {
     while (stream.offer(Buffer.alloc(4000)));
     let opened = 0
     const nobody = peer.accepted[0]?.sink
-    for (let i = 0; i < 20_000; i++) {
+    for (let i = 0; i < LIMIT.streams + 10; i++) {
       const sink = nobody ?? { data: () => 0, free() {}, end() {}, reset() {} }
       if (peer.session.open({ tunnel: 1, visitor: 'v', edge: 'e' }, sink) !== null) opened++
     }
-    expect(opened).toBeLessThan(20_000)
-    expect(ofType(peer.frames(), DATA_INIT).length).toBeLessThan(20_000)
+    // As many as a session may have; those without room wait, and are not announced.
+    expect(opened).toBe(LIMIT.streams - 1)
+    expect(ofType(peer.frames(), DATA_INIT).length).toBeLessThan(LIMIT.streams / 2)
   })
 })
