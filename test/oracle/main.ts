@@ -1,9 +1,10 @@
 // `bun run oracle`: scripts by the thousand, and the smallest one that fails.
 //
 //   bun run oracle [--scripts 10000] [--seed S] [--from 0] [--via direct|tunnel|chain3|wan] [--jobs 32]
-//                  [--loss 1] [--delay 20] [--failures 1] [--script JSON]
+//                  [--loss 1] [--delay 20] [--cuts] [--failures 1] [--script JSON]
 //
-// --loss (percent) and --delay (ms, one way) are the long link's. --script runs one script, as a failure prints it.
+// --loss (percent) and --delay (ms, one way) are the long link's; with --cuts it is cut, reset and moved all the time.
+// --script runs one script, as a failure prints it.
 // WARREN names the program under test; without it, the source runs.
 import { parseArgs } from 'node:util'
 import { openWay, WAYS } from '../e2e/ways.ts'
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '32' },
     loss: { type: 'string', default: '1' },
     delay: { type: 'string', default: '20' },
+    cuts: { type: 'boolean', default: false },
     failures: { type: 'string', default: '1' },
     script: { type: 'string' },
   },
@@ -41,7 +43,12 @@ process.exit()
 
 async function main(): Promise<number> {
   console.log(`oracle: ${values.script ? 'one script' : `${count} scripts, seed ${seed}`}, via ${via}, ${jobs} at once`)
-  await using way = await openWay(via!, jobs, { loss: Number(values.loss), delay: Number(values.delay), seed })
+  await using way = await openWay(via!, jobs, {
+    loss: Number(values.loss),
+    delay: Number(values.delay),
+    seed,
+    cuts: values.cuts,
+  })
   const began = performance.now()
   let ran = 0
   let strays = 0

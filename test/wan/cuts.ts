@@ -1,6 +1,6 @@
 // Links that are cut, reset and moved while streams go through them. The tests run the short forms, `npm run prove` the
 // long ones (proofs.ts).
-import { within } from '../e2e/warren.ts'
+import { until, within } from '../e2e/warren.ts'
 import type { Result } from '../oracle/oracle.ts'
 import { Random } from '../oracle/random.ts'
 import { scriptText } from '../oracle/script.ts'
@@ -21,14 +21,24 @@ export function carried(result: Result, breaks: Breaks): Carried {
 export type Mishap = 'cut' | 'cut a' | 'cut b' | 'reset' | 'roam'
 
 /** How often, how long and how far apart; in ms. */
-export type Weather = { mishaps: readonly Mishap[]; cutMs: [number, number]; calmMs: [number, number] }
+export type Weather = {
+  mishaps: readonly Mishap[]
+  cutMs: [number, number]
+  calmMs: [number, number]
+  /** The next one may come before the session has got over the last. */
+  overlap: boolean
+}
 
 /** A session is held at every mishap, or the kernel gets over it alone. */
 export const WEATHER: Weather = {
   mishaps: ['cut', 'cut', 'cut', 'cut a', 'cut b', 'reset', 'roam'],
   cutMs: [100, 4000],
   calmMs: [50, 2500],
+  overlap: true,
 }
+
+/** For visitors that come all the time: one that comes to a broken link waits 3 s for it, and is reset then. */
+export const SHOWERS: Weather = { ...WEATHER, cutMs: [100, 1500], calmMs: [200, 1500], overlap: false }
 
 /** One after the other, until `stop` says so. */
 export async function mishaps(r: Random, site: Site, weather: Weather, stop: () => boolean): Promise<Mishap[]> {
@@ -53,6 +63,7 @@ export async function mishaps(r: Random, site: Site, weather: Weather, stop: () 
         await site.roam()
     }
     await lasting(r.between(...weather.calmMs))
+    if (!weather.overlap) await until(() => !site.isHeld, `the session goes on\n${site.said}`)
   }
   return done
 }

@@ -117,6 +117,13 @@ export class Site implements AsyncDisposable {
     return breaks
   }
 
+  /** Either side is between two connections, as far as it has said. */
+  get isHeld(): boolean {
+    const agent = this.agent.events.findLast(event => event.event === 'session')
+    const relay = this.relay.events.findLast(event => event.event === 'agent')
+    return agent?.state === 'held' || relay?.state === 'held'
+  }
+
   /** Streams that are open now, as the relay's events have it. */
   openStreams(from: Marks): number {
     return this.relay.events.slice(from.relay).reduce((sum, event) => sum + opens(event), 0)
@@ -152,7 +159,7 @@ export class Streams implements AsyncDisposable {
   static async open(slots: number, options: SiteOptions = {}): Promise<Streams> {
     const wan = await Wan.open(options.link ?? {})
     const namespaces = { visitor: wan.b.namespace, service: wan.a.namespace }
-    const oracle = await Oracle.open({ slots, namespaces, serviceHost: '127.0.0.1' })
+    const oracle = await Oracle.open({ slots, timeoutMs: 90_000, namespaces, serviceHost: '127.0.0.1' })
     const locals = oracle.ports.map((port, i) => `s${i}=127.0.0.1:${port}`)
     const site = await Site.open(wan, locals, options)
     const ways = await Promise.all(locals.map((_, i) => site.agent.tunnel(`s${i}`)))
