@@ -121,3 +121,71 @@ export function judge(goal: Goal, { must, aim }: Bound, value: number, factor = 
   if (reached(aim)) return 'aim'
   return reached(must) ? 'must' : 'short'
 }
+
+/** What must be reached over the long link, where the measure is the link and not a peer. */
+export type FarGoal = {
+  readonly name: string
+  readonly unit: string
+  readonly better: 'more' | 'less'
+  readonly must: number
+  readonly aim: number
+  find(values: Values): number
+}
+
+const middle = (values: Values, id: string, contender: string) => median(valuesOf(values, FIGURES.get(id)!, contender))
+const NEAR_MS = 20
+const FAR_MS = 100
+/** Beyond half a round trip, in ms. */
+const FIRST_BYTE_MS = 2
+
+export const FAR_GOALS: readonly FarGoal[] = [
+  {
+    name: 'one bulk stream at 100 ms, of direct’s',
+    unit: '×',
+    better: 'more',
+    must: 0.9,
+    aim: 0.95,
+    find: values => middle(values, 'ms100-bulk', 'warren') / middle(values, 'ms100-bulk', 'direct'),
+  },
+  {
+    name: 'first byte of a new connection at 100 ms, after direct’s',
+    unit: 'ms',
+    better: 'less',
+    must: FAR_MS / 2 + FIRST_BYTE_MS,
+    aim: FIRST_BYTE_MS,
+    find: values => middle(values, 'ms100-first', 'warren') - middle(values, 'ms100-first', 'direct'),
+  },
+  {
+    name: 'ping beside one bulk stream at 20 ms, beyond the round trip',
+    unit: 'ms',
+    better: 'less',
+    must: 10,
+    aim: 5,
+    find: values => middle(values, 'ms20-ping', 'warren') - NEAR_MS,
+  },
+  {
+    name: 'bulk beside that ping, of what it is alone',
+    unit: '×',
+    better: 'more',
+    must: 0.95,
+    aim: 0.95,
+    find: values => middle(values, 'ms20-left', 'warren') / middle(values, 'ms20-bulk', 'warren'),
+  },
+  {
+    name: 'one bulk stream with 1 % loss, of the best other’s',
+    unit: '×',
+    better: 'more',
+    must: 1,
+    aim: 1,
+    find: values => {
+      const others = [...(values.get('loss-bulk')?.keys() ?? [])].filter(id => id !== 'warren' && id !== 'direct')
+      return middle(values, 'loss-bulk', 'warren') / Math.max(...others.map(id => middle(values, 'loss-bulk', id)))
+    },
+  },
+]
+
+export function judgeFar({ better, must, aim }: FarGoal, value: number): Verdict {
+  const reached = (limit: number) => (better === 'less' ? value <= limit : value >= limit)
+  if (reached(aim)) return 'aim'
+  return reached(must) ? 'must' : 'short'
+}

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Contender } from './contenders.ts'
-import { BEST_PEER, GOALS, judge, lessIsBetter, ratio } from './goals.ts'
+import { BEST_PEER, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
 import { plot } from './plot.ts'
 import { type Failure, type Results, type Values, valuesOf } from './run.ts'
 import { type Figure, figuresOf, type Scenario } from './scenarios.ts'
@@ -19,7 +19,7 @@ export type Header = {
   absent: { label: string; install: string }[]
 }
 
-type Table = { head: string[]; rows: string[][] }
+type Table = { head: string[]; rows: string[][]; words?: true }
 
 /** A table for each group of figures; a cell has the median, the spread, and warren's value over this one. */
 function tablesOf(scenario: Scenario, values: Values, contenders: readonly Contender[]): Map<string, Table> {
@@ -69,9 +69,21 @@ function goalsTable(values: Values, contenders: readonly Contender[]): Table {
   return { head: ['warren over …', ...others.map(label)], rows }
 }
 
-function markdown({ head, rows }: Table): string {
+function farTable(values: Values): Table {
+  const rows = FAR_GOALS.map(goal => {
+    const found = goal.find(values)
+    const limits = `${goal.better === 'less' ? '≤' : '≥'} ${goal.must} / ${goal.aim}`
+    const said = Number.isFinite(found)
+      ? `${found.toFixed(2)} ${goal.unit} ${SIGNS[judgeFar(goal, found)]}`
+      : 'not measured'
+    return [goal.name, said, limits]
+  })
+  return { head: ['far away', 'warren', 'must / aim'], rows }
+}
+
+function markdown({ head, rows, words }: Table): string {
   const line = (cells: string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map((_, at) => (at === 0 ? '---' : '--:'))), ...rows.map(line)].join('\n')
+  return [line(head), line(head.map((_, at) => (at === 0 || words ? '---' : '--:'))), ...rows.map(line)].join('\n')
 }
 
 function plain({ head, rows }: Table): string {
@@ -97,7 +109,8 @@ export function terminalText(
       ([group, table]) => `${scenario.title}: ${group}\n${plain(table)}`,
     ),
   )
-  return [...parts, `Goals, must / aim\n${plain(goalsTable(results.values, contenders))}`].join('\n\n')
+  const goals = [goalsTable(results.values, contenders), farTable(results.values)].map(plain)
+  return [...parts, `Goals, must / aim\n${goals.join('\n\n')}`].join('\n\n')
 }
 
 function failuresText(failures: readonly Failure[]): string {
@@ -112,7 +125,7 @@ function contendersTable(header: Header, contenders: readonly Contender[]): stri
   const rows = contenders
     .filter(one => one.id !== 'direct')
     .map(one => [one.label, header.versions[one.id] ?? '', one.encryption ?? 'none', one.setting])
-  return markdown({ head: ['', 'version', 'encryption', 'setting'], rows })
+  return markdown({ head: ['', 'version', 'encryption', 'setting'], rows, words: true })
 }
 
 /** Writes the page and, in a folder of its name beside it, the plots. */
@@ -162,6 +175,8 @@ Ratios of warren’s figures to each other’s, and in parentheses what must be 
 reached, ✓ what must be is, ✗ it falls short.
 
 ${markdown(goalsTable(results.values, contenders))}
+
+${markdown(farTable(results.values))}
 
 ${sections.join('\n')}${failuresText(results.failures)}`,
   )

@@ -120,10 +120,7 @@ const bulk: Scenario = {
   service: iperf,
   stages: [
     {
-      cases: [1, 8, 64].flatMap(streams => [
-        bulkCase(streams, false, false),
-        bulkCase(streams, true, streams === 1 || streams === 8),
-      ]),
+      cases: [false, true].flatMap(down => [1, 8, 64].map(streams => bulkCase(streams, down, down && streams < 64))),
     },
   ],
 }
