@@ -323,8 +323,10 @@ class RunningRelay implements Relay {
   #broken(member: Member, how: Break): void {
     const ms = how === 'fin' ? Math.min(HOLD_AFTER_FIN_MS, this.#options.holdMs) : this.#options.holdMs
     const { fingerprint: key, name, from, splices } = member
+    // One that was replaced is most likely the leftover of a process that was started anew.
     const nothing = splices.size === 0 && member.tunnels.size === 0
-    if (ms === 0 || nothing || this.#stopped) return member.session.lost(BREAKS[how])
+    if (ms === 0 || nothing || this.#sessions.wasReplaced(member.id) || this.#stopped)
+      return member.session.lost(BREAKS[how])
     this.#emit({ event: 'agent', state: 'held', key, name, from, reason: BREAKS[how], streams: splices.size })
     this.#holds.hold(member, ms)
   }
