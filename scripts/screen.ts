@@ -1,6 +1,8 @@
-// Makes docs/screen.svg: reads a captured terminal screen with its colours from standard input, writes it as a picture.
+// Makes docs/screen.svg and docs/resume.svg: reads captured terminal screens with their colours from standard input, writes
+// them as a picture.
 //
 //   tmux capture-pane -p -e | bun scripts/screen.ts > docs/screen.svg
+//   bun scripts/screen.ts 'what is to be seen' < captured > docs/resume.svg
 //
 // The picture is text, so that it stays sharp and can be selected. Every run of one style is put at its own column with a
 // fixed width: whatever monospace font the reader has, the columns stay columns.
@@ -55,6 +57,7 @@ function drawRun({ at, text, style }: Run, y: number): string[] {
   })
 }
 
+const label = process.argv[2] ?? 'The live screen of a warren agent'
 const lines = (await stdin.text()).trimEnd().split('\n')
 let style = NONE
 const rows = lines.map((line, index) => {
@@ -72,7 +75,7 @@ const body = rows.flatMap(({ runs, y }) => runs.flatMap(run => drawRun(run, y)))
 
 await write(
   stdout,
-  `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="The live screen of a warren agent">
+  `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHTML(label)}">
 <rect x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="8" fill="${SCREEN.background}" stroke="${SCREEN.border}"/>
 ${dots.join('\n')}
 <g font-family="${FONT}" font-size="${CELL.size}">
