@@ -8,6 +8,9 @@ import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { proofs as frameProofs } from './frame/proofs.ts'
+import type { Outcome, Proof } from './proof.ts'
+import { proofs as wanProofs } from './wan/proofs.ts'
 
 const ROOT = dirname(import.meta.dir)
 process.chdir(ROOT)
@@ -18,9 +21,6 @@ const { values } = parseArgs({
 })
 const now = new Date()
 const seed = Number(values.seed ?? Math.floor(now.getTime() / 1000) % 1_000_000)
-
-type Outcome = { good: boolean; what: string }
-type Proof = { name: string; what: string; run: () => Promise<Outcome> }
 
 const oracle = (via: string, scripts: number): Proof => ({
   name: `oracle-${via}`,
@@ -70,6 +70,7 @@ const suite = (name: string, what: string, ...paths: string[]): Proof => ({
 })
 
 const PROOFS: Proof[] = [
+  ...frameProofs(seed),
   oracle('direct', 10_000),
   oracle('tunnel', 10_000),
   oracle('chain3', 2000),
@@ -88,6 +89,7 @@ const PROOFS: Proof[] = [
   },
   suite('crowd', '10,000 idle visitors, 3,000 at the same moment, 500 in a row', './test/e2e/crowd.test.ts'),
   suite('programs', 'PostgreSQL, redis, ssh, iperf3, nginx, SMTP and nc, each direct first', 'programs'),
+  ...wanProofs(seed),
 ]
 
 process.exit(await main())

@@ -5,13 +5,12 @@
 //
 // WARREN names the program under test; without it, the source runs.
 import { parseArgs } from 'node:util'
+import type { Proof } from '../proof.ts'
 import { pastTheHold, storm } from './cuts.ts'
 import { heldMemory } from './memory.ts'
 import { pgbenchThroughCuts, scpThroughCuts, shellThroughCut } from './programs.ts'
 import { type Load, silences, stops, underFullLoad, watched } from './silence.ts'
 import { lasting, type Site, type SiteOptions } from './site.ts'
-
-export type Proof = { name: string; what: string; run: () => Promise<{ good: boolean; what: string }> }
 
 const TEN_MINUTES = 600_000
 
