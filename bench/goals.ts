@@ -95,9 +95,10 @@ const FIGURES = new Map(SCENARIOS.flatMap(figuresOf).map(figure => [figure.id, f
 
 export const lessIsBetter = (goal: Goal): boolean => FIGURES.get(goal.figures[0]!)!.better === 'less'
 
-/** warren's figures over the other's; null when either was not measured. */
+/** warren's figures over the other's, of those that were measured; null without any, or where the other failed. */
 export function ratio(values: Values, goal: Goal, against: string): number | null {
-  const logs = goal.figures.map(id => {
+  const measured = goal.figures.filter(id => values.has(id))
+  const logs = measured.map(id => {
     const figure = FIGURES.get(id)!
     const other = against === BEST_PEER ? best(values, id) : median(valuesOf(values, figure, against))
     return Math.log(median(valuesOf(values, figure, 'warren')) / other)
