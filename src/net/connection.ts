@@ -159,7 +159,7 @@ export class Connection implements Owner, Timed {
 
   /** Until shutdown(), the death of this process, even by kill -9, reaches the peer as RST and not as a clean end. */
   resetIfKilled(): void {
-    if (this.done || this.vanished) return
+    if (this.done || this.vanished || this.guarded) return
     this.guarded = true
     resetOnClose(descriptorOf(this.socket), true)
   }

@@ -6,7 +6,7 @@ import { Connection, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { exhausted, hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, PLAIN, SECURE, type Socket } from './events.ts'
-import { unixListener } from './libc.ts'
+import { nextDescriptor, resetOnCloseIfStream, unixListener } from './libc.ts'
 import { handshakeComplete, negotiated, peerKeyHash, tlsOptions } from './tls.ts'
 
 export type Target = { host: string; port: number } | { path: string }
@@ -179,7 +179,11 @@ class Race implements Dialing, Timed {
     }
     const where = { ...common, hostname: bare(address.host), port: address.port }
     if (this.tls === null) {
+      // Bun makes the socket in this call, and shows it once it is connected. Were the process killed in between, the
+      // other side would meet a clean end without a byte.
+      const fd = nextDescriptor()
       Bun.connect<Owner>({ ...where, socket: PLAIN }).catch(toldByConnectError)
+      resetOnCloseIfStream(fd)
       return
     }
     const { alpn, serverName } = this.tls
@@ -269,6 +273,8 @@ class Attempt implements Owner {
     const host = 'path' in address ? '' : bare(address.host)
     const connection = new Connection(socket, host, 'path' in address ? 0 : address.port, null, this.race.tls !== null)
     socket.data = connection
+    // As its socket is since the dial began.
+    if (this.race.tls === null) connection.resetIfKilled()
     return connection
   }
 

@@ -12,6 +12,7 @@ const AT_ONCE = LINUX ? 0x80800 : 0
 const LOCK_EX = 2
 const SOL_SOCKET = LINUX ? 1 : 0xffff
 const SO_LINGER = LINUX ? 13 : 0x0080
+const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
@@ -24,6 +25,7 @@ const SYMBOLS = {
   connect: { args: ['i32', 'ptr', 'u32'], returns: 'i32' },
   getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
   setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
+  dup: { args: ['i32'], returns: 'i32' },
   flock: { args: ['i32', 'i32'], returns: 'i32' },
   [ERRNO]: { args: [], returns: 'ptr' },
 } as const
@@ -72,6 +74,25 @@ const LINGER_NOT = new Int32Array([1, 0])
 export function resetOnClose(fd: number, on: boolean): void {
   const c = libc()
   if (c !== null && fd >= 0) c.setsockopt(fd, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
+}
+
+/** The number that the next descriptor of this process gets; -1 when there is nobody to ask. */
+export function nextDescriptor(): number {
+  const c = libc()
+  if (c === null) return -1
+  const fd = c.dup(0)
+  if (fd >= 0) closeSync(fd)
+  return fd
+}
+
+/** As `resetOnClose`, if `fd` is a stream socket at all: another thread may have taken the number meanwhile. */
+export function resetOnCloseIfStream(fd: number): void {
+  const c = libc()
+  if (c === null || fd < 0) return
+  const type = new Int32Array(1)
+  const size = new Uint32Array([4])
+  if (c.getsockopt(fd, SOL_SOCKET, SO_TYPE, ptr(type), ptr(size)) === 0 && type[0] === SOCK_STREAM)
+    resetOnClose(fd, true)
 }
 
 /** full: somebody listens, and cannot take one more at this moment. unknown: there is nobody to ask. */

@@ -435,6 +435,18 @@ describe('a process that is killed', () => {
     near.it.abort()
   })
 
+  test('resets what it dials, also before it could know that it is connected', async () => {
+    const station = new Station('tcp', '')
+    const dialler = join(import.meta.dir, 'dialler.ts')
+    const child = Bun.spawn([process.execPath, dialler, String(station.listener.port)], { stdout: 'pipe' })
+    await child.stdout.getReader().read()
+    const near = await station.accepted()
+    child.kill('SIGKILL')
+    await near.closed()
+    expect(near.events).toEqual(['close:reset'])
+    station.listener.stop()
+  })
+
   test('has all arrive that it finished, guarded or not', async () => {
     const { near, taken } = await killed('guard', 'finish')
     await near.saw('end')
