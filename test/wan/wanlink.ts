@@ -1,9 +1,9 @@
 // A long-distance link between two network namespaces (wanlink.c, whose first comment has its commands): compiled at
 // first use, driven over its standard input. Needs root, a C compiler and /dev/net/tun.
-import { existsSync, mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { lines, type Program, start } from '../oracle/process.ts'
+import { folder } from '../e2e/warren.ts'
+import { lines, type Program } from '../oracle/process.ts'
 
 /** delay one way and jitter in ms, loss in percent, rate in Mbit/s, queue in KB. */
 export type Link = Partial<Record<'delay' | 'jitter' | 'loss' | 'rate' | 'queue' | 'seed', number>>
@@ -21,7 +21,7 @@ let opened = 0
 
 function compile(): string {
   if (compiled !== null) return compiled
-  const program = join(mkdtempSync(join(tmpdir(), 'wanlink-')), 'wanlink')
+  const program = join(folder('wanlink'), 'wanlink')
   const source = new URL('./wanlink.c', import.meta.url).pathname
   const gcc = Bun.spawnSync(['gcc', '-O2', '-o', program, source], { stdout: 'pipe', stderr: 'pipe' })
   if (gcc.exitCode !== 0) throw new Error(`gcc: ${gcc.stderr.toString()}`)
@@ -56,7 +56,9 @@ export class Wan implements AsyncDisposable {
     const why = whyNoLink()
     if (why !== null) throw new Error(`no wanlink here: ${why}`)
     const name = `warren-${process.pid}-${++opened}`
-    const wan = new Wan(name, start([compile(), name, ...words(link)]))
+    // Not killed with this process: the end of its input makes it take its namespaces along, a kill would leave them.
+    const command = [compile(), name, ...words(link)]
+    const wan = new Wan(name, Bun.spawn(command, { stdin: 'pipe', stdout: 'pipe', stderr: 'inherit' }))
     const ready = await wan.#answers.next()
     if (ready.value !== 'ready') throw new Error(`wanlink: ${ready.value}`)
     return wan
