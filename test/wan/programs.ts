@@ -1,6 +1,6 @@
 // Real programs over a link that breaks: a database under load, a copy of a big file, a shell. The programs beside the
 // service run in the agent's namespace, those of the visitor in the relay's.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Address, until, within } from '../e2e/warren.ts'
 import { lines, start } from '../oracle/process.ts'
@@ -170,7 +170,9 @@ export async function scpThroughCuts(megabytes: number, cuts: number): Promise<C
   const seconds = (performance.now() - began) / 1000
   const [sent, got] = await Promise.all([file, copy].map(path => ok(['sha256sum', path])))
   const same = sent?.split(' ')[0] === got?.split(' ')[0]
-  return { same, bytes: Bun.file(copy).size, cuts: done, breaks: site.breaks(from), seconds }
+  const arrived = Bun.file(copy).size
+  for (const path of [file, copy]) rmSync(path)
+  return { same, bytes: arrived, cuts: done, breaks: site.breaks(from), seconds }
 }
 
 /** What a shell answered before a cut, and after it to words that were typed while it lasted. */
