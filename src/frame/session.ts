@@ -195,10 +195,12 @@ export class Session implements Frames {
     // and what is encoded later has its turn by what waits then.
     if (this.#blocked && !this.turns.ring.write(write)) return false
     for (;;) {
-      const before = this.turns.ring.head
+      const { ring, window } = this.turns
+      const before = ring.head
       this.#encode(now)
-      if (!this.turns.ring.write(write)) return false
-      if (this.turns.ring.head === before) return true
+      window.sent(ring.tail, ring.head, now)
+      if (!ring.write(write)) return false
+      if (ring.head === before) return true
     }
   }
 

@@ -55,11 +55,18 @@ export class Window {
       this.#before = ms
       this.#until = -1
     }
-    if (this.#until < 0 && head > tail) {
-      this.#until = head
-      this.#from = tail
-      this.#since = now
-    }
+    this.sent(tail, head, now)
+  }
+
+  /**
+   * Everything below `head` is encoded. Where one receipt takes all that is in flight, as it does with a window below
+   * what a receipt waits for, a sample can only begin here.
+   */
+  sent(tail: number, head: number, now: number): void {
+    if (this.#until >= 0 || head === tail) return
+    this.#until = head
+    this.#from = tail
+    this.#since = now
   }
 
   /** A new connection: its path has a rate and a round trip of its own. */
@@ -74,7 +81,7 @@ export class Window {
 
   get #bestRate(): number {
     let best = 0
-    for (const rate of this.#best) if (rate > best) best = rate
+    for (let i = 0; i < SLICES; i++) best = Math.max(best, this.#best[i]!)
     return best
   }
 

@@ -243,3 +243,25 @@ describe('arithmetic', () => {
     expect(window.size).toBe(TUNING.window)
   })
 })
+
+test('a window below what a receipt waits for grows again, though one receipt takes all that is in flight', () => {
+  const window = new Window()
+  window.roundTrip(0.1)
+  let [tail, head, now] = [0, 0, 0]
+  // A slow start makes it small: a receipt every 25 ms is for little.
+  head += 20_000
+  window.sent(tail, head, now)
+  now += 25
+  tail = head
+  window.receipted(tail, head, true, now)
+  expect(window.size).toBeLessThan(TUNING.receiptBytes)
+  for (let i = 0; i < 20; i++) {
+    head += window.size
+    window.sent(tail, head, now)
+    // Below 128 KiB the peer waits for its timer; from there on it says so at once.
+    now += window.size < TUNING.receiptBytes ? TUNING.receiptDelay : 0.2
+    tail = head
+    window.receipted(tail, head, true, now)
+  }
+  expect(window.size).toBeGreaterThan(2 * TUNING.receiptBytes)
+})
