@@ -24,7 +24,7 @@ export const ERRORS = {
     exit: EXIT.usage,
     agent: 'ends',
     means: 'A flag or an argument is not one that the command understands.',
-    todo: 'Read the line it names; `-h` after any command shows its flags and examples.',
+    todo: '`-h` after any command shows its flags and examples.',
   },
   'W-ADDRESS': {
     exit: EXIT.usage,
@@ -139,7 +139,7 @@ export const ERRORS = {
     exit: EXIT.address,
     agent: 'ends',
     means:
-      'The public port belongs to another key or service, rests in quarantine, or something else on the relay has bound it.',
+      'The public port belongs to another key or rests in quarantine, another service of this key has it open, or another program on the relay has bound it. At its start this ends the whole agent.',
     todo: 'Leave --port out to get one from the pool, or look at `warren leases list` on the relay.',
   },
   'W-PORT-RANGE': {
@@ -193,7 +193,7 @@ export const ERRORS = {
   'W-LOCKED': {
     exit: EXIT.state,
     agent: '-',
-    means: 'Another relay is running on this state folder.',
+    means: 'Another relay, or a command for it, is using this state folder.',
     todo: 'Stop it first, or give this one a folder of its own with --state.',
   },
   'W-NOT-FOUND': {

@@ -66,7 +66,7 @@ export async function startAgent(options: AgentOptions, emit: Emit, log: Log): P
   refuseUnsafeEnvironment()
   const state = AgentState.open(options.state)
   const relay = findRelay(options.relay, state)
-  return new RunningAgent(options, relay, state, state.key(`warren ${options.name}`), emit, log)
+  return new RunningAgent(options, relay, state, state.key(options.name), emit, log)
 }
 
 type Invited = KnownRelay & { token: Uint8Array | null }

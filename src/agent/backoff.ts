@@ -4,7 +4,7 @@
 const FIRST_MS = 100
 const MOST_MS = 10_000
 /** A session that lasted so long was a success: the next wait is the first again. */
-const GOOD_MS = 5_000
+const GOOD_MS = 1_000
 
 export class Backoff {
   readonly #random: () => number

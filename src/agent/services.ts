@@ -150,7 +150,9 @@ export class Service {
   }
 
   #tell(state: 'up' | 'down', reason: string): void {
-    this.#emit({ event: 'local', state, name: this.spec.name, local: formatLocal(this.spec.local), reason })
+    const { name, local } = this.spec
+    const code = state === 'down' ? ({ code: 'W-LOCAL-DOWN' } as const) : {}
+    this.#emit({ event: 'local', state, name, local: formatLocal(local), reason, ...code })
   }
 }
 

@@ -1,5 +1,5 @@
 // `warren keys`: who may register with the relay.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import * as v from 'valibot'
 import { WarrenError } from '../errors.ts'
 import { formatSpan, jsonLine, table } from '../screen/index.ts'
@@ -43,24 +43,22 @@ const allow = leaf({
       type: 'positional',
       required: true,
       valueHint: 'KEY',
-      description: "A public key line 'ssh-ed25519 AAAA… name', or a file that holds one",
+      description:
+        "A public key line 'ssh-ed25519 AAAA… name', a file that holds one, or a key that was revoked, by name",
     },
-    name: { type: 'string', valueHint: 'NAME', description: "A name for it [the key line's comment]" },
+    name: { type: 'string', valueHint: 'NAME', description: "A name for it [the one it has, or the line's comment]" },
     ...stateFlag,
   },
   examples: [
     ["warren keys allow 'ssh-ed25519 AAAAC3Nza… laptop'", "The line of the agent's own .pub file."],
     ['warren keys allow agent.pub --name laptop', 'From a file, under another name.'],
+    ['warren keys allow laptop', 'Again, after it was revoked.'],
   ],
   run: async args => {
-    const { askRelay } = await import('./operator.ts')
-    const { parsePublicKeyLine, fingerprint } = await import('../identity/index.ts')
-    const line = args.key.startsWith('ssh-') ? args.key : readKeyFile(args.key)
-    const { publicKey, comment } = parsePublicKeyLine(line)
-    const name = args.name ?? comment
-    if (name === '') throw new WarrenError('W-USAGE', 'the key has no comment to name it by; give --name')
-    await askRelay(args.state, { do: 'allow', key: line, name }, v.unknown())
-    stdout.line(`allowed ${escapeText(name)} ${fingerprint(publicKey)}`)
+    const { askRelay, namedKey } = await import('./operator.ts')
+    const key = args.key.startsWith('ssh-') || !existsSync(args.key) ? args.key : readKeyFile(args.key)
+    const allowed = await askRelay(args.state, { do: 'allow', key, name: args.name ?? null }, namedKey)
+    stdout.line(`allowed ${escapeText(allowed.name)} ${escapeText(allowed.fingerprint)}`)
   },
 })
 

@@ -16,6 +16,7 @@ export const keyRow = v.object({
   addedAt: moment,
   seenAt: v.nullable(moment),
 })
+export const namedKey = v.object({ name: v.string(), fingerprint: v.string() })
 export const leaseRow = v.object({
   port: v.number(),
   fingerprint: v.string(),

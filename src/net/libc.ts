@@ -1,6 +1,7 @@
 // The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
 // becomes of it when the process dies, and whether anybody listens at a unix socket. Where there is no such library, each
 // says so and its caller goes without.
+// Numbers go through `| 0`: once such a call is compiled, Bun 1.4.5 hands on an integer that is held as a double as 0.
 import { dlopen, ptr, read } from 'bun:ffi'
 import { closeSync, openSync } from 'node:fs'
 
@@ -54,7 +55,7 @@ function libc(): ReturnType<typeof load> {
 /** A second `listen` on a listener only changes its backlog (Bun's own is fixed at 512). False: it stays as it was. */
 export function setBacklog(fd: number, backlog: number): boolean {
   const c = libc()
-  return c !== null && fd >= 0 && c.listen(fd, backlog) === 0
+  return c !== null && fd >= 0 && c.listen(fd | 0, backlog | 0) === 0
 }
 
 /** The socket's pending error, taken off it; 0 when there is none or nobody to ask. */
@@ -63,7 +64,7 @@ export function takeSocketError(fd: number): number {
   if (c === null || fd < 0) return 0
   const value = new Int32Array(1)
   const size = new Uint32Array([4])
-  return c.getsockopt(fd, SOL_SOCKET, SO_ERROR, ptr(value), ptr(size)) === 0 ? value[0]! : 0
+  return c.getsockopt(fd | 0, SOL_SOCKET, SO_ERROR, ptr(value), ptr(size)) === 0 ? value[0]! : 0
 }
 
 /** struct linger: off, and on with no time at all. */
@@ -73,7 +74,7 @@ const LINGER_NOT = new Int32Array([1, 0])
 /** Whether closing the socket, as the system does when the process dies, resets it instead of ending it by FIN. */
 export function resetOnClose(fd: number, on: boolean): void {
   const c = libc()
-  if (c !== null && fd >= 0) c.setsockopt(fd, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
+  if (c !== null && fd >= 0) c.setsockopt(fd | 0, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
 }
 
 /** The number that the next descriptor of this process gets; -1 when there is nobody to ask. */
@@ -91,7 +92,7 @@ export function resetOnCloseIfStream(fd: number): void {
   if (c === null || fd < 0) return
   const type = new Int32Array(1)
   const size = new Uint32Array([4])
-  if (c.getsockopt(fd, SOL_SOCKET, SO_TYPE, ptr(type), ptr(size)) === 0 && type[0] === SOCK_STREAM)
+  if (c.getsockopt(fd | 0, SOL_SOCKET, SO_TYPE, ptr(type), ptr(size)) === 0 && type[0] === SOCK_STREAM)
     resetOnClose(fd, true)
 }
 

@@ -16,7 +16,7 @@ import {
 import { type Connection, dial, type Handler, type Listener, listen } from '../net/index.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Pool, QUARANTINE } from './pool.ts'
-import { Store } from './store.ts'
+import { keyName, Store } from './store.ts'
 
 /** Bytes of a request line, and of an answer. */
 const MOST_REQUEST = 65_536
@@ -35,7 +35,8 @@ const request = v.variant('do', [
     role: v.literal('agent'),
   }),
   v.strictObject({ do: v.literal('keys') }),
-  v.strictObject({ do: v.literal('allow'), key: v.pipe(v.string(), v.maxLength(1024)), name }),
+  /** `key`: a public key line, or who a known key is. `name` null: the one it has, else the line's comment. */
+  v.strictObject({ do: v.literal('allow'), key: v.pipe(v.string(), v.maxLength(1024)), name: v.nullable(name) }),
   v.strictObject({ do: v.literal('revoke'), who: name }),
   v.strictObject({ do: v.literal('rename'), who: name, name }),
   v.strictObject({ do: v.literal('leases') }),
@@ -99,9 +100,12 @@ export class Operator {
       case 'keys':
         return store.listKeys().map(({ publicKey: _, ...row }) => row)
       case 'allow': {
-        const { publicKey } = parsePublicKeyLine(r.key)
-        store.allowKey(publicKey, r.name, 'agent')
-        return { fingerprint: fingerprint(publicKey) }
+        const { publicKey, comment } = r.key.startsWith('ssh-')
+          ? parsePublicKeyLine(r.key)
+          : { publicKey: store.find(r.key), comment: '' }
+        const known = store.key(publicKey)?.name
+        const row = store.allowKey(publicKey, r.name ?? known ?? keyName(comment), 'agent')
+        return { fingerprint: row.fingerprint, name: row.name }
       }
       case 'revoke': {
         const key = store.revokeKey(r.who)

@@ -147,6 +147,11 @@ export class Store {
     })
   }
 
+  /** The key that has this fingerprint or name. */
+  find(who: string): Uint8Array {
+    return this.#read(() => this.#find(who))
+  }
+
   /** `who`: a fingerprint or a name. The caller ends the key's sessions. A second time changes nothing. */
   revokeKey(who: string): Uint8Array {
     return this.#write(() => {

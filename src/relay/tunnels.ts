@@ -81,8 +81,8 @@ class Waiting implements Handler {
   }
 }
 
-/** The pool could not be asked. */
-type Failed = { readonly ok: false; readonly why: 'state' }
+/** The pool could not be asked, or said no because another program has the port. */
+type Failed = { readonly ok: false; readonly why: 'state' | 'bound' }
 
 export type TunnelOptions = {
   /** Where public ports listen. */
@@ -124,15 +124,21 @@ export class Tunnels {
       else wants.push(want)
     }
     const bound = new Map<number, PortEdge>()
+    const elsewhere = new Set<number>()
     const free = (port: number): boolean => {
       if (this.#byPort.has(port) || bound.has(port)) return true
       const edge = PortEdge.bind(this.#options.bind, port)
       if (edge !== null) bound.set(port, edge)
+      else elsewhere.add(port)
       return edge !== null
     }
     try {
       const grants = this.#acquire(key, wants, free)
-      for (const [i, want] of wants.entries()) answers.push(this.#settle(member, want, grants[i]!, bound))
+      for (const [i, want] of wants.entries()) {
+        const grant = grants[i]!
+        const foreign = want.port !== null && elsewhere.has(want.port)
+        answers.push(this.#settle(member, want, !grant.ok && foreign ? { ok: false, why: 'bound' } : grant, bound))
+      }
     } finally {
       for (const edge of bound.values()) edge.stop()
     }
@@ -247,11 +253,17 @@ export class Tunnels {
       }
   }
 
-  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty' | 'state'): { refused: string; why: string } {
+  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty' | 'state' | 'bound'): { refused: string; why: string } {
     const { from, to } = this.#options.ports
     switch (why) {
       case 'taken':
         return { refused: 'W-PORT-TAKEN', why: `${portOf(want.port)} (for ${want.name}) is taken` }
+      case 'bound':
+        this.#log.warn('another program has the port that an agent asks for', { port: want.port })
+        return {
+          refused: 'W-PORT-TAKEN',
+          why: `${portOf(want.port)} (for ${want.name}) is bound by another program on the relay`,
+        }
       case 'range':
         return { refused: 'W-PORT-RANGE', why: `public port ${want.port} (for ${want.name}) is not in ${from}-${to}` }
       case 'state':

@@ -27,9 +27,14 @@ export function eventLine(event: Event): EventLine {
     case 'tunnel-closed':
       return line('info', 'tunnel closed', { name: event.name, address: event.address, reason: event.reason })
     case 'local': {
-      const { name, local, reason } = event
+      const { name, local, reason, code } = event
       return event.state === 'down'
-        ? line('warn', 'local service does not answer', { name, local, reason })
+        ? line('warn', 'local service does not answer', {
+            name,
+            local,
+            reason,
+            ...(code === undefined ? {} : { code }),
+          })
         : line('info', 'local service answers', { name, local })
     }
     case 'stream':

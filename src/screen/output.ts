@@ -4,7 +4,7 @@
 import type { Sink } from './sink.ts'
 
 /** What may wait for a reader, in characters. Beyond it texts are dropped whole, and counted. */
-const MOST_WAITING = 1 << 20
+const MOST_WAITING = 1 << 24
 
 /** The reader is gone for good; any other error, like a full disk, may pass. */
 const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'EBADF', 'ENXIO'])

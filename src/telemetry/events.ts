@@ -25,7 +25,7 @@ export type Event =
   | { event: 'tunnel'; name: string; address: string; local: string; key?: string }
   | { event: 'tunnel-closed'; name: string; address: string; reason: string }
   /** The local service of a tunnel stopped or started to answer. */
-  | { event: 'local'; state: 'down' | 'up'; name: string; local: string; reason: string }
+  | { event: 'local'; state: 'down' | 'up'; name: string; local: string; reason: string; code?: 'W-LOCAL-DOWN' }
   /** One visitor's connection. `sent`: bytes to the visitor; `received`: bytes from it; `ms`: its duration. */
   | { event: 'stream'; state: 'open'; visitor: string; tunnel: string; key?: string }
   | {

@@ -65,7 +65,7 @@ describe('a command that says something and ends', () => {
       out: '',
       err:
         'warren: W-USAGE warren tcp: there is no flag --prot; did you mean --port?\n' +
-        '  Read the line it names; `-h` after any command shows its flags and examples.\n',
+        '  `-h` after any command shows its flags and examples.\n',
     })
     expect((await warren('tcp', '99999')).err).toStartWith("warren: W-ADDRESS '99999' is not an address: ")
     expect(await warren('tcp', '5432')).toMatchObject({ status: EXIT.trust, out: '' })

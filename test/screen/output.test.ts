@@ -41,7 +41,7 @@ describe('an output', () => {
     const reader = new Reader()
     const dropped: number[] = []
     const output = new Output(reader, count => dropped.push(count))
-    output.write('x'.repeat(MIB))
+    output.write('x'.repeat(16 * MIB))
     output.line('lost')
     output.line('lost too')
     expect(output.idle).toBe(false)
@@ -51,7 +51,7 @@ describe('an output', () => {
     output.line('seen')
     await reader.take()
     expect(dropped).toEqual([2])
-    expect(reader.taken).toBe(`${'x'.repeat(MIB)}seen\n`)
+    expect(reader.taken).toBe(`${'x'.repeat(16 * MIB)}seen\n`)
   })
 
   test('what is written while a flush is under way is flushed as well', async () => {
