@@ -42,7 +42,13 @@ export class Resuming {
   }
 
   #dial(): void {
-    if (this.#through !== null || this.#dials.size >= PENDING) return
+    if (this.#through !== null) return
+    if (this.#dials.size >= PENDING) {
+      // The oldest may hang in a handshake whose packets were lost with the link: it gives way.
+      const [oldest] = this.#dials
+      oldest?.cancel()
+      if (oldest !== undefined) this.#dials.delete(oldest)
+    }
     const dialing: Dialing = greet(
       this.#relay,
       {
