@@ -14,7 +14,7 @@ import type { Member } from './sessions.ts'
 /** So long a visitor waits for an agent that is away, in ms. */
 const HOLD_MS = 3_000
 /** Visitors of one tunnel that may wait at once. */
-const WAITING = 1_024
+const WAITING = 16_384
 /** Descriptors kept for sessions: a visitor that would need one of them is reset. */
 const RESERVE = 128
 const REPLACED = 'another process of this key took over'
