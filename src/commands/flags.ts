@@ -1,4 +1,5 @@
-// Flags that several commands share: how a running command shows itself, and where state lies.
+// Flags that several commands share: how a running command shows itself, how long it waits, and where state lies.
+import { parseDuration } from '../config/index.ts'
 import type { ViewOptions } from '../screen/index.ts'
 import type { Level } from '../telemetry/log.ts'
 
@@ -18,6 +19,29 @@ export const viewFlags = {
     description: 'debug, info, warn, error or silent [info; warn on a live screen]',
   },
 } as const
+
+/** How long relay and agent wait for each other, and for streams at their end. */
+export const limitFlags = {
+  'dead-after': { type: 'string', valueHint: 'TIME', default: '5s', description: 'Give up a session silent this long' },
+  hold: {
+    type: 'string',
+    valueHint: 'TIME',
+    default: '30s',
+    description: 'How long open streams outlive a broken link; 0 turns it off',
+  },
+  drain: { type: 'string', valueHint: 'TIME', default: '30s', description: 'What open streams get at the end' },
+} as const
+
+type LimitFlags = { 'dead-after': string; hold: string; drain: string }
+
+/** In ms. Throws W-USAGE. */
+export function limitsOf(flags: LimitFlags): { deadAfterMs: number; holdMs: number; drainMs: number } {
+  return {
+    deadAfterMs: parseDuration(flags['dead-after'], '--dead-after', 1000, 600_000),
+    holdMs: parseDuration(flags.hold, '--hold'),
+    drainMs: parseDuration(flags.drain, '--drain'),
+  }
+}
 
 export const stateFlag = {
   state: {

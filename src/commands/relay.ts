@@ -1,10 +1,10 @@
 // `warren relay`: the process with the public address.
 import { existsSync } from 'node:fs'
-import { CONTROL_PORT, isHost, parseDuration, parseHostPort, parsePorts } from '../config/index.ts'
+import { CONTROL_PORT, isHost, parseHostPort, parsePorts } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
 import type { View } from '../screen/index.ts'
 import { leaf } from './command.ts'
-import { stateFlag, viewFlags, viewOptions } from './flags.ts'
+import { limitFlags, limitsOf, stateFlag, viewFlags, viewOptions } from './flags.ts'
 import { joinText } from './invite.ts'
 import { stay } from './running.ts'
 
@@ -24,19 +24,7 @@ export const relay = leaf({
       description: 'Name or address that agents and visitors reach this machine by; it goes into every invite',
     },
     bind: { type: 'string', valueHint: 'HOST', description: 'Address that public ports listen on [every address]' },
-    'dead-after': {
-      type: 'string',
-      valueHint: 'TIME',
-      default: '5s',
-      description: 'Give up a session silent this long',
-    },
-    hold: {
-      type: 'string',
-      valueHint: 'TIME',
-      default: '30s',
-      description: 'How long open streams outlive a broken link; 0 turns it off',
-    },
-    drain: { type: 'string', valueHint: 'TIME', default: '30s', description: 'What open streams get at the end' },
+    ...limitFlags,
     ...stateFlag,
     ...viewFlags,
   },
@@ -61,9 +49,7 @@ export const relay = leaf({
       ports: parsePorts(args.ports, '--ports'),
       publicHost: args['public-host'] === undefined ? null : parseHost(args['public-host'], '--public-host'),
       bind: args.bind === undefined ? everyAddress() : parseHost(args.bind, '--bind'),
-      deadAfterMs: parseDuration(args['dead-after'], '--dead-after', 1000, 600_000),
-      holdMs: parseDuration(args.hold, '--hold'),
-      drainMs: parseDuration(args.drain, '--drain'),
+      ...limitsOf(args),
       invite: 'first-start',
     } as const
     const { startRelay } = await import('../relay/index.ts')

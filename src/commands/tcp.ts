@@ -1,9 +1,9 @@
 // `warren tcp`: the process beside the service.
 import { hostname } from 'node:os'
-import { parseDuration, parseName, parsePort, parseTunnel, type TunnelSpec } from '../config/index.ts'
+import { parseName, parsePort, parseTunnel, type TunnelSpec } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
 import { leaf } from './command.ts'
-import { stateFlag, viewFlags, viewOptions } from './flags.ts'
+import { limitFlags, limitsOf, stateFlag, viewFlags, viewOptions } from './flags.ts'
 import { relayFlags, relayFrom } from './relay-from.ts'
 import { stay } from './running.ts'
 
@@ -21,19 +21,7 @@ export const tcp = leaf({
     ...relayFlags,
     port: { type: 'string', valueHint: 'N', description: 'Public port of a single service [the one it had, else any]' },
     name: { type: 'string', valueHint: 'NAME', description: 'Name of a single service [its local port]' },
-    'dead-after': {
-      type: 'string',
-      valueHint: 'TIME',
-      default: '5s',
-      description: 'Give up a session silent this long',
-    },
-    hold: {
-      type: 'string',
-      valueHint: 'TIME',
-      default: '30s',
-      description: 'How long open streams outlive a broken link; 0 turns it off',
-    },
-    drain: { type: 'string', valueHint: 'TIME', default: '30s', description: 'What open streams get at the end' },
+    ...limitFlags,
     ...stateFlag,
     ...viewFlags,
   },
@@ -51,15 +39,13 @@ export const tcp = leaf({
   ],
   run: async args => {
     const tunnels = tunnelsOf(args._, args.port, args.name)
-    const deadAfterMs = parseDuration(args['dead-after'], '--dead-after', 1000, 600_000)
-    const holdMs = parseDuration(args.hold, '--hold')
-    const drainMs = parseDuration(args.drain, '--drain')
+    const limits = limitsOf(args)
     const relay = await relayFrom(args)
     const { startAgent } = await import('../agent/index.ts')
     const { stateFolder } = await import('../config/state.ts')
     const state = stateFolder('agent', args.state)
     await stay(viewOptions('agent', args), view =>
-      startAgent({ tunnels, relay, state, name: hostname(), deadAfterMs, holdMs, drainMs }, view.emit, view.log),
+      startAgent({ tunnels, relay, state, name: hostname(), ...limits }, view.emit, view.log),
     )
   },
 })
