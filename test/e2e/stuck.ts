@@ -35,6 +35,8 @@ export async function ratesBesideStuck(rounds: number): Promise<number[]> {
       visitor.pause()
       stuck.push(visitor)
     }
+    // Until the buffers in front of them are full they take their share, as any visitor does; what counts comes after.
+    await rate()
     const beside = await rate()
     for (const visitor of stuck) visitor.reset()
     // What else the machine does comes and goes: alone is measured before and after.
