@@ -1,6 +1,6 @@
 // `warren relay`: the process with the public address.
 import { existsSync } from 'node:fs'
-import { CONTROL_PORT, isHost, parseHostPort, parsePorts } from '../config/index.ts'
+import { CONTROL_PORT, isHost, parseCount, parseHostPort, parsePorts } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
 import type { View } from '../screen/index.ts'
 import { leaf } from './command.ts'
@@ -25,6 +25,18 @@ export const relay = leaf({
     },
     bind: { type: 'string', valueHint: 'HOST', description: 'Address that public ports listen on [every address]' },
     ...limitFlags,
+    'hold-sessions': {
+      type: 'string',
+      valueHint: 'N',
+      default: '1024',
+      description: 'Sessions held at once; the oldest is given up',
+    },
+    'hold-memory': {
+      type: 'string',
+      valueHint: 'MIB',
+      default: '256',
+      description: 'MiB that held sessions may keep together',
+    },
     ...stateFlag,
     ...viewFlags,
   },
@@ -50,6 +62,10 @@ export const relay = leaf({
       publicHost: args['public-host'] === undefined ? null : parseHost(args['public-host'], '--public-host'),
       bind: args.bind === undefined ? everyAddress() : parseHost(args.bind, '--bind'),
       ...limitsOf(args),
+      holds: {
+        sessions: parseCount(args['hold-sessions'], '--hold-sessions', 0, 1_000_000),
+        bytes: parseCount(args['hold-memory'], '--hold-memory', 0, 1_000_000) * 1024 * 1024,
+      },
       invite: 'first-start',
     } as const
     const { startRelay } = await import('../relay/index.ts')

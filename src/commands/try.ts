@@ -70,7 +70,7 @@ async function check(json: boolean, log: Log): Promise<void> {
 
 /** A relay and an agent that know each other by a first invite, in a folder that goes with them. */
 export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Promise<Running> {
-  const { startRelay } = await import('../relay/index.ts')
+  const { HOLDS, startRelay } = await import('../relay/index.ts')
   const { startAgent } = await import('../agent/index.ts')
   const folder = mkdtempSync(join(tmpdir(), 'warren-try-'))
   const remove = () => rmSync(folder, { recursive: true, force: true })
@@ -87,6 +87,7 @@ export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Pr
         bind: HOST,
         state: join(folder, 'relay'),
         invite: 'first-start',
+        holds: HOLDS,
         ...limits,
       },
       () => {},

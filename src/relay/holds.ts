@@ -2,6 +2,7 @@
 // the oldest is given up first. Only a registered session gets here, so a stranger can make the relay hold nothing.
 import type { Member } from './sessions.ts'
 
+/** What a relay holds at most, unless it is told otherwise. */
 export const HOLDS = {
   /** Sessions held at once. */
   sessions: 1_024,

@@ -1,2 +1,3 @@
 // The door of the relay.
+export { HOLDS } from './holds.ts'
 export { type Relay, type RelayOptions, startRelay } from './relay.ts'

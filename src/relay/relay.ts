@@ -33,7 +33,7 @@ import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type AdmissionOptions, type Admitted, Stranger } from './admission.ts'
 import { Operator, serveOperator } from './control.ts'
-import { HOLDS, Holds } from './holds.ts'
+import { Holds } from './holds.ts'
 import { Pool, QUARANTINE } from './pool.ts'
 import { type Member, Sessions } from './sessions.ts'
 import { Store } from './store.ts'
@@ -64,6 +64,8 @@ export type RelayOptions = {
   deadAfterMs: number
   /** How long the open streams of an agent outlive its link; 0: not at all. */
   holdMs: number
+  /** Sessions held at once, and the bytes that they may keep together. */
+  holds: { sessions: number; bytes: number }
   drainMs: number
   /** `first-start`: an invite when no key is known yet. */
   invite: 'first-start' | 'never'
@@ -110,7 +112,7 @@ class RunningRelay implements Relay {
   readonly #pool: Pool
   readonly #tunnels: Tunnels
   readonly #sessions = new Sessions()
-  readonly #holds = new Holds(HOLDS, (member, reason) => member.session.lost(reason))
+  readonly #holds: Holds
   readonly #memory = new Memory(MEMORY_LIMITS)
   readonly #listener: Listener
   readonly #operator: Listener
@@ -131,6 +133,7 @@ class RunningRelay implements Relay {
     this.#store = store
     this.#emit = emit
     this.#log = log
+    this.#holds = new Holds(options.holds, (member, reason) => member.session.lost(reason))
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve
     })

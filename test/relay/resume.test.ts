@@ -8,7 +8,7 @@ import { type KeyPair, transcript } from '../../src/identity/index.ts'
 import type { Connection } from '../../src/net/index.ts'
 import { Stranger } from '../../src/relay/admission.ts'
 import { ask } from '../../src/relay/control.ts'
-import { startRelay } from '../../src/relay/index.ts'
+import { HOLDS, startRelay } from '../../src/relay/index.ts'
 import type { Member } from '../../src/relay/sessions.ts'
 import type { Store } from '../../src/relay/store.ts'
 import { Strangers } from '../../src/relay/strangers.ts'
@@ -401,6 +401,7 @@ describe('streams that are open when the link breaks', () => {
         state: running.state,
         deadAfterMs: 5_000,
         holdMs: 30_000,
+        holds: HOLDS,
         drainMs: 1_000,
         invite: 'never',
       },

@@ -12,7 +12,7 @@ import {
   resumeFrame,
 } from '../../src/frame/index.ts'
 import { createKey, exporterLabel, type KeyPair, parseInvite, transcript } from '../../src/identity/index.ts'
-import { type Relay, type RelayOptions, startRelay } from '../../src/relay/index.ts'
+import { HOLDS, type Relay, type RelayOptions, startRelay } from '../../src/relay/index.ts'
 import type { Event } from '../../src/telemetry/events.ts'
 import { makeLog } from '../../src/telemetry/log.ts'
 import { temporaryFolder } from '../folder.ts'
@@ -33,6 +33,7 @@ export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Run
       state,
       deadAfterMs: 5_000,
       holdMs: 30_000,
+      holds: HOLDS,
       drainMs: 1_000,
       invite: 'first-start',
       ...options,
