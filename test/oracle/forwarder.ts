@@ -77,7 +77,10 @@ class Leg implements Watched {
   #flush(): void {
     while (!this.#closed && this.#queue.length > 0) {
       const head = this.#queue[0]!
-      const n = sockets.transmit(this.#fd, ptr(head), 0, head.length)
+      // The last byte waits for the next one, so that there is a tail to lose, whatever the timing.
+      const kept = this.#bug === 'lost-tail' && this.#queue.length === 1 ? 1 : 0
+      if (head.length === kept) break
+      const n = sockets.transmit(this.#fd, ptr(head), 0, head.length - kept)
       if (n === ERRNO.EAGAIN) return
       if (n < 0) return this.#broke()
       this.#queued -= n
