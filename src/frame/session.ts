@@ -58,6 +58,13 @@ export type SessionOptions = {
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
 
+/** Round trips from here on are long enough that a lost packet holds up much. */
+const FAR_MS = 4
+/** So many times a round trip, or one of this length, the system is asked what has arrived; not more often than this. */
+const ASKS = 16
+const ASK_WITHIN_MS = 320
+const ASK_MIN_MS = 2
+
 const NO_SINK: Sink = { data: () => 0, free() {}, end() {}, reset() {} }
 
 export class Session implements Frames {
@@ -92,6 +99,8 @@ export class Session implements Frames {
   #receiptAt = Number.POSITIVE_INFINITY
   #receiptDue = false
   #receiptMoved = false
+  /** When the system is asked next what has arrived; Infinity where it is never. */
+  #askAt = Number.POSITIVE_INFINITY
   #pongDue = false
   #pongOpaque = 0
 
@@ -165,14 +174,15 @@ export class Session implements Frames {
     }
     if (this.#receiptMoved) {
       const { ring, window } = this.turns
-      window.receipted(ring.tail, ring.head, this.turns.backlogged, now)
+      window.arrive(ring.tail, ring.head, this.turns.backlogged, now)
       if (this.#waiting()) this.#wake()
     }
     if (this.#received - this.#receipted >= TUNING.receiptBytes) {
       this.#receiptDue = true
       this.#wake()
-    } else if (this.#countable && this.#receiptAt === Number.POSITIVE_INFINITY) {
-      this.#receiptAt = now + TUNING.receiptDelay
+    } else if (this.#countable) {
+      const soon = this.#received - this.#receipted >= TUNING.receiptSoonBytes
+      this.#receiptAt = Math.min(this.#receiptAt, now + (soon ? TUNING.receiptSoon : TUNING.receiptDelay))
     }
     return !kept
   }
@@ -198,7 +208,7 @@ export class Session implements Frames {
       const { ring, window } = this.turns
       const before = ring.head
       this.#encode(now)
-      window.sent(ring.tail, ring.head, now)
+      window.sent(ring.head, now)
       if (!ring.write(write)) return false
       if (ring.head === before) return true
     }
@@ -237,8 +247,34 @@ export class Session implements Frames {
     const liveness = this.#liveness
     if (liveness.suspect) return liveness.promised
     const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
-    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted))
+    const ask = this.#mayAsk ? this.#askAt : Number.POSITIVE_INFINITY
+    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted), ask)
     return liveness.promised
+  }
+
+  // ---- What only the system knows (docs/protocol.md, "The window in flight").
+
+  /** The carrier is to ask the system, before receive() and tick(), what has arrived, and tell confirm(). */
+  asks(now: number): boolean {
+    return now >= this.#askAt && this.#mayAsk
+  }
+
+  /**
+   * Of the bytes written to the connection, the peer's system has all but `missing`; Infinity when nothing is missing
+   * there and receipts say it all, -1 when there is nobody to ask. A carrier that never calls this is not asked.
+   */
+  confirm(missing: number, now: number): void {
+    if (missing < 0) return
+    const { ring, window } = this.turns
+    this.#askAt = now + Math.max(ASK_MIN_MS, Math.min(window.rtt, ASK_WITHIN_MS) / ASKS)
+    if (ring.sent - missing <= window.arrived) return
+    window.arrive(ring.sent - missing, ring.head, this.turns.backlogged, now)
+    this.#wake()
+  }
+
+  /** Near by, a lost packet is sent again before anybody notices. */
+  get #mayAsk(): boolean {
+    return this.turns.backlogged && this.turns.window.rtt >= FAR_MS && this.turns.window.rtt < Number.POSITIVE_INFINITY
   }
 
   /** The connection is gone for good: every stream that had not ended is reset. */
@@ -276,7 +312,8 @@ export class Session implements Frames {
     this.#receipted = this.#received
     this.#receiptDue = false
     this.#receiptAt = Number.POSITIVE_INFINITY
-    window.reset()
+    this.#askAt = Number.POSITIVE_INFINITY
+    window.reset(peerPosition)
     this.#liveness.restart(now)
     this.#blocked = false
     this.turns.attached = true

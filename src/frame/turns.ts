@@ -229,7 +229,7 @@ export class Turns {
       const stream = this.#bulk.peek()!
       if (stream.pending !== null && !stream.gone) {
         const want = Math.min(stream.backlog, stream.sendCredit, quantum)
-        const room = this.window.size - this.ring.inFlight - SIZE.DATA
+        const room = this.#bulkRoom()
         // Rather a whole quantum a little later than a crumb now; a window smaller than that still moves.
         if (room < want && room < TUNING.quantumMin) return
         this.#sendPending(stream, Math.min(want, room))
@@ -250,7 +250,7 @@ export class Turns {
       if (room < want) return 0
     } else {
       if (this.#bulk.size > 0 || this.#small.size > 0) return 0
-      room = this.window.size - this.ring.inFlight - SIZE.DATA
+      room = this.#bulkRoom()
       if (room < want && room < TUNING.quantumMin) return 0
     }
     let at = 0
@@ -298,8 +298,13 @@ export class Turns {
     this.countableHead = this.ring.head
   }
 
+  /** The ring keeps what a receipt has not confirmed, also where more is known to have arrived. */
+  #bulkRoom(): number {
+    return Math.min(this.window.room(this.ring.head), TUNING.windowMax - this.ring.inFlight) - SIZE.DATA
+  }
+
   #smallRoom(): number {
-    const room = this.window.size + TUNING.smallRoom - this.ring.inFlight - SIZE.DATA
+    const room = this.#bulkRoom() + TUNING.smallRoom
     return this.#bulk.size > 0 ? Math.min(room, this.#smallLeft) : room
   }
 
@@ -308,6 +313,6 @@ export class Turns {
   }
 
   #openRoom(): boolean {
-    return this.ring.inFlight < this.window.size + TUNING.smallRoom
+    return this.#bulkRoom() + TUNING.smallRoom + SIZE.DATA > 0
   }
 }

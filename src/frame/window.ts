@@ -1,8 +1,17 @@
 // How much a session may have in flight: enough to fill the link, and little enough that a small frame behind it does not
-// wait. W = 1.25 × best rate × smallest round trip + a slack of 50 ms' worth (docs/protocol.md, "The window in flight").
+// wait. W = gain × best rate × smallest round trip + a slack (docs/protocol.md, "The window in flight"). In flight is what
+// has not arrived at the peer: a receipt says so, and where a lost packet holds receipts up, the system may know more.
 import { TUNING } from './wire.ts'
 
-const SLACK_MS = 50
+/** While the rate still grows, as fast as TCP itself starts; and from then on, so that it is found out when it can grow. */
+const START_GAIN = 2
+const GAIN = 1.1
+/** The start is over after so many samples that did not beat the best by so much. */
+const START_FLAT = 2
+const START_GROWTH = 1.25
+
+/** What covers receipts that come late: they are due after 32 KiB and 4 ms. */
+const SLACK_MS = 6
 const SLACK_MIN = 32 * 1024
 const SLACK_MAX = 256 * 1024
 
@@ -17,16 +26,25 @@ export class Window {
   rtt = Number.POSITIVE_INFINITY
   /** Last round trip, in ms. */
   lastRtt = Number.POSITIVE_INFINITY
+  /** So many bytes of the session have arrived at the peer, though not every one below this position. */
+  arrived = 0
   /** Best rate of each slice, in bytes per ms. */
   readonly #best = new Float64Array(SLICES)
   #slice = 0
   #sliceEnd = 0
-  /** The running sample: from `#since` with `#from` receipted, until `#until` is receipted. */
+  /** Samples in a row that did not grow; the start is over at START_FLAT. */
+  #flat = 0
+  /** The running sample: from `#since` with `#from` arrived, until `#until` has. */
   #until = -1
   #from = 0
   #since = 0
   /** How long the sample before took, in ms. */
   #before = 0
+
+  /** What bulk may still send when everything below `head` is encoded. */
+  room(head: number): number {
+    return this.size - (head - this.arrived)
+  }
 
   /** A PING came back after `ms`. */
   roundTrip(ms: number): void {
@@ -38,43 +56,47 @@ export class Window {
   }
 
   /**
-   * The peer has receipted `tail` of the `head` bytes encoded; told once for all receipts that arrived together. A sample
-   * runs until the last byte encoded at its start is receipted, and for a round trip at least. The bytes that it counts
-   * were encoded during it or during the one before, so their rate is taken over the longer of the two: receipts that
-   * were held up and then come in a burst, in whatever pieces, feign no rate that was not sent. `waiting`: there was more
-   * to send than fits; a rate without a backlog says nothing about the link unless it beats the best.
+   * Of the `head` bytes encoded `count` have arrived; told once for all receipts that came together. A sample runs until
+   * as many as were encoded at its start have arrived, and for a round trip at least. The bytes that it counts were
+   * encoded during it or during the one before, so their rate is taken over the longer of the two: receipts that were
+   * held up and then come in a burst, in whatever pieces, feign no rate that was not sent. `waiting`: there was more to
+   * send than fits; a rate without a backlog says nothing about the link unless it beats the best.
    */
-  receipted(tail: number, head: number, waiting: boolean, now: number): void {
-    if (this.#until >= 0 && tail >= this.#until) {
+  arrive(count: number, head: number, waiting: boolean, now: number): void {
+    // What the system knew, receipts may take a while to say.
+    if (count > this.arrived) this.arrived = count
+    if (this.#until >= 0 && this.arrived >= this.#until) {
       const ms = now - this.#since
       const least = this.rtt === Number.POSITIVE_INFINITY ? 0 : this.rtt
       // Shorter than a round trip it goes on while there is more in flight, and otherwise counts as one.
-      if (ms < least && head > tail) return
+      if (ms < least && head > this.arrived) return
       const over = Math.max(ms, this.#before, least)
-      if (over > 0) this.#sample((tail - this.#from) / over, waiting, now)
+      if (over > 0) this.#sample((this.arrived - this.#from) / over, waiting, now)
       this.#before = ms
       this.#until = -1
     }
-    this.sent(tail, head, now)
+    this.sent(head, now)
   }
 
   /**
    * Everything below `head` is encoded. Where one receipt takes all that is in flight, as it does with a window below
    * what a receipt waits for, a sample can only begin here.
    */
-  sent(tail: number, head: number, now: number): void {
-    if (this.#until >= 0 || head === tail) return
+  sent(head: number, now: number): void {
+    if (this.#until >= 0 || head === this.arrived) return
     this.#until = head
-    this.#from = tail
+    this.#from = this.arrived
     this.#since = now
   }
 
-  /** A new connection: its path has a rate and a round trip of its own. */
-  reset(): void {
+  /** A new connection, from `position` on: its path has a rate and a round trip of its own. */
+  reset(position: number): void {
     this.size = TUNING.window
     this.rtt = Number.POSITIVE_INFINITY
     this.lastRtt = Number.POSITIVE_INFINITY
+    this.arrived = position
     this.#best.fill(0)
+    this.#flat = 0
     this.#until = -1
     this.#before = 0
   }
@@ -88,6 +110,7 @@ export class Window {
   #sample(rate: number, waiting: boolean, now: number): void {
     const best = this.#bestRate
     if (!waiting && (best === 0 || rate <= best)) return
+    if (this.#flat < START_FLAT) this.#flat = rate >= best * START_GROWTH ? 0 : this.#flat + 1
     if (now >= this.#sliceEnd) {
       // One slice at a time, however long nothing was measured: an idle link has not become a slower one.
       this.#slice = (this.#slice + 1) % SLICES
@@ -101,7 +124,9 @@ export class Window {
   #resize(): void {
     const rate = this.#bestRate
     if (rate === 0 || this.rtt === Number.POSITIVE_INFINITY) return
-    const slack = Math.min(SLACK_MAX, Math.max(SLACK_MIN, rate * SLACK_MS))
-    this.size = Math.min(TUNING.windowMax, Math.floor(1.25 * rate * this.rtt + slack))
+    const starting = this.#flat < START_FLAT
+    const slack = Math.min(SLACK_MAX, SLACK_MIN + rate * SLACK_MS)
+    const size = Math.floor((starting ? START_GAIN : GAIN) * rate * this.rtt + slack)
+    this.size = Math.min(TUNING.windowMax, starting ? Math.max(size, TUNING.window) : size)
   }
 }

@@ -111,6 +111,10 @@ export const TUNING = {
   receiptBytes: 131_072,
   /** ... or so long after the first unreceipted byte. */
   receiptDelay: 25,
+  /** ... or, once so many are not receipted, ... */
+  receiptSoonBytes: 32_768,
+  /** ... so much later: on a slow link the sender would wait long for the first limit. */
+  receiptSoon: 4,
   /** The window in flight while no rate is known. */
   window: 262_144,
   /** The window's upper bound. */

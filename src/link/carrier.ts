@@ -1,11 +1,14 @@
 // Drives a session over a connection: what arrives goes to receive(), what the session has to send is transmitted once
 // a turn of the event loop, and one timer calls tick(). Gathering by setImmediate is what makes it fast: an immediate
 // write costs 65 % more CPU a request. A connection that breaks is replaced by another one; the session stays.
-import type { Session } from '../frame/index.ts'
+import { type Session, TUNING } from '../frame/index.ts'
 import type { Connection, Ended, Handler } from '../net/index.ts'
 
 /** How long a session's last frames may take to leave after its end, in ms. */
 const FAREWELL_MS = 2_000
+
+/** A window is sent in no less than a round trip divided by this. */
+const PACE = 1.2
 
 /** How a connection broke: by FIN its process is likely gone; a reset or silence is more likely the link. */
 export type Break = 'fin' | 'reset' | 'silence'
@@ -23,6 +26,8 @@ export class Carrier implements Handler {
   #scheduled = false
   #blocked = false
   #closing = false
+  /** The window that the connection is paced for; 0 while it is near, or has little to send. */
+  #pacedFor = 0
   #armedFor = Number.POSITIVE_INFINITY
   #timer: ReturnType<typeof setTimeout> | undefined
   readonly #write = (buf: Buffer, at: number, len: number): number => this.#connection!.write(buf, at, len)
@@ -32,7 +37,9 @@ export class Carrier implements Handler {
   }
   readonly #onTimer = (): void => {
     this.#armedFor = Number.POSITIVE_INFINITY
-    this.#session!.tick(performance.now())
+    const now = performance.now()
+    this.#ask(now)
+    this.#session!.tick(now)
     this.#arm()
   }
 
@@ -94,7 +101,9 @@ export class Carrier implements Handler {
   }
 
   onData(buf: Buffer): boolean {
-    const free = this.#session!.receive(buf, performance.now())
+    const now = performance.now()
+    this.#ask(now)
+    const free = this.#session!.receive(buf, now)
     this.#arm()
     return free
   }
@@ -116,10 +125,25 @@ export class Carrier implements Handler {
     this.#connection = connection
     this.#preamble = preamble
     this.#blocked = false
+    this.#pacedFor = 0
     connection.handler = this
+    this.#session!.confirm(connection.missing, performance.now())
     if (rest.length > 0) this.#session!.receive(rest, performance.now())
     this.wake()
     this.#arm()
+  }
+
+  #ask(now: number): void {
+    const session = this.#session!
+    if (!session.asks(now)) return
+    const connection = this.#connection!
+    const { window } = session.turns
+    // Only here: the path is long, and there is more to send than fits.
+    if (this.#pacedFor === 0) connection.hold(TUNING.windowMax)
+    session.confirm(connection.missing, now)
+    if (window.size === this.#pacedFor) return
+    this.#pacedFor = window.size
+    connection.pace((PACE * window.size * 1000) / window.rtt)
   }
 
   #transmit(): void {

@@ -5,7 +5,7 @@ import { WarrenError } from '../errors.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import { resetOnClose, takeSocketError } from './libc.ts'
+import { growSendBuffer, limitPace, missingAtPeer, resetOnClose, takeSocketError } from './libc.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
@@ -86,6 +86,24 @@ export class Connection implements Owner, Timed {
 
   get localPort(): number {
     return this.socket.localPort ?? 0
+  }
+
+  /** Bytes written that have not arrived at the peer's system; Infinity when it misses none before others, -1 unknown. */
+  get missing(): number {
+    return this.done ? -1 : missingAtPeer(descriptorOf(this.socket))
+  }
+
+  /**
+   * Lets the system hold `bytes` for a path on which it needs them: what arrived behind a lost packet stays in its buffer
+   * for a round trip, and counts. For the owner of a window of its own; anybody else would only queue more.
+   */
+  hold(bytes: number): void {
+    if (!this.done) growSendBuffer(descriptorOf(this.socket), bytes)
+  }
+
+  /** Has the system spread what is written, to at most so many bytes a second; a burst would overflow queues on the way. */
+  pace(bytesPerSecond: number): void {
+    if (!this.done) limitPace(descriptorOf(this.socket), bytesPerSecond)
   }
 
   /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */

@@ -3,10 +3,11 @@
 // says so and its caller goes without.
 // Numbers go through `| 0`: once such a call is compiled, Bun 1.4.5 hands on an integer that is held as a double as 0.
 import { dlopen, ptr, read } from 'bun:ffi'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 
 const LINUX = process.platform === 'linux'
 const AF_UNIX = 1
+const AF_INET = 2
 const SOCK_STREAM = 1
 /** SOCK_NONBLOCK | SOCK_CLOEXEC: on Linux a connect to a full backlog would wait; elsewhere it never does. */
 const AT_ONCE = LINUX ? 0x80800 : 0
@@ -15,6 +16,12 @@ const SOL_SOCKET = LINUX ? 1 : 0xffff
 const SO_LINGER = LINUX ? 13 : 0x0080
 const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
+const SO_SNDBUF = LINUX ? 7 : 0x1001
+const SO_MAX_PACING_RATE = 47
+const IPPROTO_TCP = 6
+const TCP_INFO = 11
+/** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
+const INFO = { mss: 4, unacked: 6, sacked: 7, notSent: 36 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61
@@ -75,6 +82,64 @@ const LINGER_NOT = new Int32Array([1, 0])
 export function resetOnClose(fd: number, on: boolean): void {
   const c = libc()
   if (c !== null && fd >= 0) c.setsockopt(fd | 0, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
+}
+
+const info = new Uint32Array(INFO.notSent + 1)
+const infoSize = new Uint32Array(1)
+
+/**
+ * Bytes of a TCP connection that its peer's system does not have yet, sent or not, counted in whole packets. Infinity
+ * while it misses nothing before what it has: what it did not hand on then is not for us to know. -1: nobody to ask.
+ */
+export function missingAtPeer(fd: number): number {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return -1
+  infoSize[0] = info.byteLength
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return -1
+  if (infoSize[0]! < info.byteLength) return -1
+  const sacked = info[INFO.sacked]!
+  if (sacked === 0) return Number.POSITIVE_INFINITY
+  return Math.max(0, info[INFO.unacked]! - sacked) * info[INFO.mss]! + info[INFO.notSent]!
+}
+
+/** What to ask for so that a socket holds more than the system would let it grow to; 0: that is not to be had. */
+let sendBuffer: number | undefined
+
+function sendBufferFor(bytes: number): number {
+  const c = libc()
+  if (!LINUX || c === null) return 0
+  const fd = c.socket(AF_INET, SOCK_STREAM | AT_ONCE, 0)
+  if (fd < 0) return 0
+  try {
+    // Of what is asked for a socket gets twice as much, within a limit that a namespace may not even show. By itself it
+    // grows to the last of these three numbers, so where the limit is lower, asking would make it smaller.
+    const granted = new Int32Array([bytes / 2])
+    const size = new Uint32Array([4])
+    c.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, ptr(granted), 4)
+    if (c.getsockopt(fd, SOL_SOCKET, SO_SNDBUF, ptr(granted), ptr(size)) !== 0) return 0
+    const grows = Number(readFileSync('/proc/sys/net/ipv4/tcp_wmem', 'latin1').trim().split(/\s+/)[2])
+    return granted[0]! > grows ? bytes / 2 : 0
+  } catch {
+    return 0
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Lets a socket hold up to `bytes` that its peer has not acknowledged, where the system allows more than by itself. */
+export function growSendBuffer(fd: number, bytes: number): void {
+  sendBuffer ??= sendBufferFor(bytes)
+  if (sendBuffer > 0 && fd >= 0) libc()?.setsockopt(fd | 0, SOL_SOCKET, SO_SNDBUF, ptr(new Int32Array([sendBuffer])), 4)
+}
+
+const pacing = new BigUint64Array(1)
+
+/** Has the system spread what it sends, to at most so many bytes a second. */
+export function limitPace(fd: number, bytesPerSecond: number): void {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return
+  pacing[0] = BigInt(Math.ceil(bytesPerSecond))
+  c.setsockopt(fd | 0, SOL_SOCKET, SO_MAX_PACING_RATE, ptr(pacing), 8)
 }
 
 /** The number that the next descriptor of this process gets; -1 when there is nobody to ask. */

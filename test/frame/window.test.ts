@@ -17,6 +17,8 @@ type Shape = {
   stall?: number
   /** Receipts that wait are handed on this many to one call, the next ones in the next ms; Infinity: all at once. */
   burst?: number
+  /** The sender's system tells it every few ms what has arrived, whatever holds the receipts up. */
+  told?: true
   /** How much the application sends: `full` has always more, otherwise bytes per ms. */
   app?: 'full' | number
 }
@@ -33,7 +35,9 @@ class Link {
   #arrived = 0
   #receipted = 0
   #unreceiptedSince = -1
+  #soonSince = -1
   readonly #flying: { at: number; upTo: number }[] = []
+  readonly #known: { at: number; count: number }[] = []
   readonly #receipts: { at: number; position: number }[] = []
   #offered = 0
   maxWindow = 0
@@ -81,10 +85,15 @@ class Link {
       }
       const room = this.window.size - (this.#head - this.#tail)
       const waiting = app === 'full' ? room < 2 * rate * rtt + this.window.size : this.#offered > room
-      if (moved) this.window.receipted(this.#tail, this.#head, app === 'full' ? true : waiting, now)
+      if (moved) this.window.arrive(this.#tail, this.#head, app === 'full' ? true : waiting, now)
+    }
+    if (this.shape.told && now % 4 === 0) {
+      let count = -1
+      while (this.#known.length > 0 && this.#known[0]!.at <= now) count = this.#known.shift()!.count
+      if (count >= 0) this.window.arrive(count, this.#head, true, now)
     }
     if (app !== 'full') this.#offered += app
-    let send = Math.max(0, this.window.size - (this.#head - this.#tail))
+    let send = Math.max(0, this.window.room(this.#head))
     if (app !== 'full') send = Math.min(send, this.#offered)
     if (app !== 'full') this.#offered -= send
     this.#head += send
@@ -99,11 +108,15 @@ class Link {
     }
     while (this.#flying.length > 0 && this.#flying[0]!.at <= now) {
       this.#arrived = this.#flying.shift()!.upTo
+      if (this.shape.told) this.#known.push({ at: now + rtt / 2, count: this.#arrived })
       if (this.#unreceiptedSince < 0) this.#unreceiptedSince = now
     }
     // The receiver answers.
     const owed = this.#arrived - this.#receipted
-    if (owed >= TUNING.receiptBytes || (owed > 0 && now - this.#unreceiptedSince >= TUNING.receiptDelay)) {
+    if (owed >= TUNING.receiptSoonBytes && this.#soonSince < 0) this.#soonSince = now
+    const late = this.#soonSince >= 0 && now - this.#soonSince >= TUNING.receiptSoon
+    if (owed >= TUNING.receiptBytes || late || (owed > 0 && now - this.#unreceiptedSince >= TUNING.receiptDelay)) {
+      this.#soonSince = -1
       this.#receipted = this.#arrived
       this.#unreceiptedSince = -1
       const at = now + rtt / 2 + this.#random.between(0, jitter)
@@ -183,6 +196,50 @@ describe('an application that sends little', () => {
   })
 })
 
+test('starts as fast as TCP does: the rate of a long link is known within ten round trips', () => {
+  const sim = new Link({ rate: 50_000, rtt: 100 })
+  sim.run(10 * 100)
+  expect(sim.window.size).toBeGreaterThanOrEqual(sim.bdp)
+})
+
+describe('what waits on the way', () => {
+  for (const [rate, rtt, ms] of [
+    [50_000, 20, 8],
+    [12_500, 20, 12],
+    [50_000, 100, 16],
+  ] as const) {
+    test(`${(rate * 8) / 1000} Mbit/s, ${rtt} ms: at most ${ms} ms' worth, once it has settled`, () => {
+      const sim = new Link({ rate, rtt, jitter: 1 })
+      sim.run(2 * TUNING.rateWindow)
+      expect(sim.window.size - sim.bdp).toBeLessThanOrEqual(ms * rate)
+      const from = sim.delivered
+      sim.run(1000)
+      expect((sim.delivered - from) / 1000).toBeGreaterThan(rate * 0.97)
+    })
+  }
+})
+
+test('lost packets that hold the receipts up for a round trip do not hold the sender up, as it knows what has arrived', () => {
+  const link = { rate: 50_000, rtt: 100, stallEvery: 110, stall: 105 }
+  const sim = new Link({ ...link, told: true })
+  sim.run(5000)
+  expect(sim.window.size).toBeGreaterThan(sim.bdp)
+  expect(sim.maxWindow).toBeLessThan(2.5 * sim.bdp)
+  const from = sim.delivered
+  sim.run(5000)
+  expect((sim.delivered - from) / 5000).toBeGreaterThan(link.rate * 0.95)
+})
+
+test('receipts that say less than is known take nothing back', () => {
+  const window = new Window()
+  window.arrive(90_000, 100_000, true, 0)
+  window.arrive(20_000, 100_000, true, 5)
+  expect(window.room(100_000)).toBe(TUNING.window - 10_000)
+  // A new connection knows only what the peer said.
+  window.reset(20_000)
+  expect(window.room(100_000)).toBe(TUNING.window - 80_000)
+})
+
 test('a link that became slower is followed after the seconds for which the best rate counts', () => {
   const shape: Shape = { rate: 12_500, rtt: 80 }
   const sim = new Link(shape)
@@ -197,16 +254,16 @@ test('answers of 256 KiB whose receipts come in two pieces feign no rate', () =>
   window.roundTrip(80)
   let at = 80
   // A backlog once, so that a rate is known: 1,000 bytes a ms.
-  for (let i = 0; i < 5; i++) window.receipted(i * 80_000, (i + 1) * 80_000, true, at + i * 80)
+  for (let i = 0; i < 5; i++) window.arrive(i * 80_000, (i + 1) * 80_000, true, at + i * 80)
   at += 400
   const before = window.size
   let head = 400_000
-  window.receipted(head, head, true, at)
+  window.arrive(head, head, true, at)
   for (let i = 0; i < 50; i++) {
     head += 262_144
     at += 500
-    window.receipted(head - 131_072, head, false, at)
-    window.receipted(head, head, false, at + 1)
+    window.arrive(head - 131_072, head, false, at)
+    window.arrive(head, head, false, at + 1)
   }
   expect(window.size).toBeLessThanOrEqual(Math.max(before, 1.25 * 262_144 + 256 * 1024))
 })
@@ -215,28 +272,28 @@ describe('arithmetic', () => {
   test('always an integer, and TUNING.window until both a rate and a round trip are known', () => {
     const window = new Window()
     expect(window.size).toBe(TUNING.window)
-    window.receipted(1, 100_000, true, 0)
-    window.receipted(100_001, 200_000, true, 3.3)
+    window.arrive(1, 100_000, true, 0)
+    window.arrive(100_001, 200_000, true, 3.3)
     expect(window.size).toBe(TUNING.window)
     window.roundTrip(7.7)
-    window.receipted(200_001, 300_000, true, 11.9)
-    window.receipted(300_001, 400_000, true, 21.7)
+    window.arrive(200_001, 300_000, true, 11.9)
+    window.arrive(300_001, 400_000, true, 21.7)
     expect(Number.isInteger(window.size)).toBe(true)
   })
 
   test('never above its maximum, whatever is measured', () => {
     const window = new Window()
     window.roundTrip(1000)
-    for (let i = 0; i < 100; i++) window.receipted(i * 1e9, i * 1e9 + 1, true, i * 1000)
+    for (let i = 0; i < 100; i++) window.arrive(i * 1e9, i * 1e9 + 1, true, i * 1000)
     expect(window.size).toBeLessThanOrEqual(TUNING.windowMax)
   })
 
   test('a new connection starts anew', () => {
     const window = new Window()
     window.roundTrip(10)
-    window.receipted(0, 100_000, true, 0)
-    window.receipted(100_000, 200_000, true, 20)
-    window.reset()
+    window.arrive(0, 100_000, true, 0)
+    window.arrive(100_000, 200_000, true, 20)
+    window.reset(0)
     expect(window.size).toBe(TUNING.window)
     expect(window.rtt).toBe(Number.POSITIVE_INFINITY)
     window.roundTrip(10)
@@ -248,20 +305,23 @@ test('a window below what a receipt waits for grows again, though one receipt ta
   const window = new Window()
   window.roundTrip(0.1)
   let [tail, head, now] = [0, 0, 0]
-  // A slow start makes it small: a receipt every 25 ms is for little.
-  head += 20_000
-  window.sent(tail, head, now)
-  now += 25
-  tail = head
-  window.receipted(tail, head, true, now)
+  // A slow start that does not get better makes it small: a receipt every 25 ms is for little.
+  for (let i = 0; i < 4; i++) {
+    head += 20_000
+    window.sent(head, now)
+    now += TUNING.receiptDelay
+    tail = head
+    window.arrive(tail, head, true, now)
+  }
   expect(window.size).toBeLessThan(TUNING.receiptBytes)
   for (let i = 0; i < 20; i++) {
     head += window.size
-    window.sent(tail, head, now)
-    // Below 128 KiB the peer waits for its timer; from there on it says so at once.
-    now += window.size < TUNING.receiptBytes ? TUNING.receiptDelay : 0.2
+    window.sent(head, now)
+    // From 128 KiB on the peer says so at once; before, it waits for one timer or the other.
+    if (window.size >= TUNING.receiptBytes) now += 0.2
+    else now += window.size < TUNING.receiptSoonBytes ? TUNING.receiptDelay : TUNING.receiptSoon
     tail = head
-    window.receipted(tail, head, true, now)
+    window.arrive(tail, head, true, now)
   }
   expect(window.size).toBeGreaterThan(2 * TUNING.receiptBytes)
 })

@@ -1,7 +1,7 @@
 // The order in which one connection is taken from a session and the next one given to it, against connections that are
 // made by hand: what counts is that nothing of the old one reaches the session once its position was read.
 import { describe, expect, test } from 'bun:test'
-import { Memory, Session } from '../../src/frame/index.ts'
+import { Memory, Session, type Stream, TUNING } from '../../src/frame/index.ts'
 import { type Break, Carrier } from '../../src/link/index.ts'
 import type { Connection, Handler } from '../../src/net/index.ts'
 import { Collect, raw } from '../frame/peer.ts'
@@ -14,6 +14,9 @@ class FakeConnection {
   muted = false
   shut = false
   room = Number.POSITIVE_INFINITY
+  missing = -1
+  readonly held: number[] = []
+  readonly paces: number[] = []
 
   write(buf: Uint8Array, at: number, len: number): number {
     if (this.muted) throw new Error('a write to a mute connection')
@@ -29,6 +32,12 @@ class FakeConnection {
     this.shut = true
   }
   linger(): void {}
+  hold(bytes: number): void {
+    this.held.push(bytes)
+  }
+  pace(bytesPerSecond: number): void {
+    this.paces.push(bytesPerSecond)
+  }
 
   get bytes(): Buffer {
     return Buffer.concat(this.written)
@@ -50,6 +59,7 @@ const turn = () => new Promise(resolve => setImmediate(resolve))
 function carried() {
   const broken: { how: Break; attached: boolean; muted: boolean }[] = []
   const sinks: Collect[] = []
+  const streams: Stream[] = []
   const first = new FakeConnection()
   const carrier: Carrier = new Carrier(how => broken.push({ how, attached: session.attached, muted: first.muted }))
   const session = new Session(
@@ -63,6 +73,7 @@ function carried() {
           const sink = new Collect()
           stream.sink = sink
           sinks.push(sink)
+          streams.push(stream)
         },
         wake: () => carrier.wake(),
         silent: () => carrier.break('silence'),
@@ -72,7 +83,7 @@ function carried() {
     performance.now(),
   )
   carrier.start(session, first.asConnection, NOTHING, NOTHING)
-  return { broken, sinks, first, carrier, session }
+  return { broken, sinks, streams, first, carrier, session }
 }
 
 describe('a connection that breaks', () => {
@@ -201,5 +212,50 @@ describe('a session that is over', () => {
     await turn()
     expect(broken.length).toBe(1)
     expect(first.bytes.length).toBe(0)
+  })
+})
+
+describe('a long path with more to send than fits', () => {
+  /** A carried session, `rtt` ms away, with a bulk stream. */
+  async function busy(missing: number, rtt: number) {
+    const all = carried()
+    const { carrier, session, streams } = all
+    carrier.detach()
+    const connection = new FakeConnection()
+    connection.missing = missing
+    carrier.resume(connection.asConnection, 0, NOTHING, NOTHING)
+    await turn()
+    session.turns.window.roundTrip(rtt)
+    connection.arrives(raw.dataInit(1, 1, 16 * 1024 * 1024))
+    streams[0]!.offer(Buffer.alloc(4_000_000))
+    await turn()
+    return { ...all, connection }
+  }
+
+  test('the system may hold all that is in flight, and paces it: asked without a byte from the peer', async () => {
+    const { carrier, connection, session } = await busy(Number.POSITIVE_INFINITY, 80)
+    const before = connection.bytes.length
+    connection.missing = 1000
+    while (connection.bytes.length === before) await turn()
+    expect(connection.held).toEqual([TUNING.windowMax])
+    const { size } = session.turns.window
+    expect(connection.paces[0]).toBeGreaterThan((size / 80) * 1000)
+    expect(connection.paces[0]).toBeLessThan((size / 80) * 1500)
+    carrier.detach()
+  })
+
+  test('near by, or where nobody can be asked, the connection is left as it is', async () => {
+    for (const [missing, rtt] of [
+      [Number.POSITIVE_INFINITY, 0.2],
+      [-1, 80],
+    ] as const) {
+      const { carrier, connection } = await busy(missing, rtt)
+      connection.missing = 1000
+      connection.arrives(raw.ping(5))
+      await turn()
+      expect(connection.held).toEqual([])
+      expect(connection.paces).toEqual([])
+      carrier.detach()
+    }
   })
 })

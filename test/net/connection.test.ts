@@ -52,6 +52,21 @@ function receiveSlowly(tape: Tape, random: Random): () => string {
 }
 
 describe.each(KINDS)('%s', kind => {
+  test('what the system can be asked and told of a path, near or far, changes no byte', async () => {
+    const { near, far } = await pair(kind, folder)
+    const missing = process.platform === 'linux' && kind !== 'unix' ? Number.POSITIVE_INFINITY : -1
+    expect(near.it.missing).toBe(missing)
+    near.it.hold(1 << 24)
+    near.it.pace(2 ** 40)
+    const got = receiveSlowly(far, new Random(SEED + 5))
+    const sent = sendRandom(near, 8 << 20, new Random(SEED + 6))
+    far.it.shutdown()
+    const hash = await sent
+    await Promise.all([near.closed(), far.closed()])
+    expect(got()).toBe(hash)
+    expect(near.it.missing).toBe(-1)
+  })
+
   test('64 MiB each way at once, in order, under backpressure', async () => {
     const total = 64 << 20
     const { near, far } = await pair(kind, folder)
