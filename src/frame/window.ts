@@ -101,6 +101,11 @@ export class Window {
     this.#before = 0
   }
 
+  /** The rate still grows, as far as is known. */
+  get starting(): boolean {
+    return this.#flat < START_FLAT
+  }
+
   get #bestRate(): number {
     let best = 0
     for (let i = 0; i < SLICES; i++) best = Math.max(best, this.#best[i]!)
@@ -110,7 +115,7 @@ export class Window {
   #sample(rate: number, waiting: boolean, now: number): void {
     const best = this.#bestRate
     if (!waiting && (best === 0 || rate <= best)) return
-    if (this.#flat < START_FLAT) this.#flat = rate >= best * START_GROWTH ? 0 : this.#flat + 1
+    if (this.starting) this.#flat = rate >= best * START_GROWTH ? 0 : this.#flat + 1
     if (now >= this.#sliceEnd) {
       // One slice at a time, however long nothing was measured: an idle link has not become a slower one.
       this.#slice = (this.#slice + 1) % SLICES
@@ -124,9 +129,8 @@ export class Window {
   #resize(): void {
     const rate = this.#bestRate
     if (rate === 0 || this.rtt === Number.POSITIVE_INFINITY) return
-    const starting = this.#flat < START_FLAT
     const slack = Math.min(SLACK_MAX, SLACK_MIN + rate * SLACK_MS)
-    const size = Math.floor((starting ? START_GAIN : GAIN) * rate * this.rtt + slack)
-    this.size = Math.min(TUNING.windowMax, starting ? Math.max(size, TUNING.window) : size)
+    const size = Math.floor((this.starting ? START_GAIN : GAIN) * rate * this.rtt + slack)
+    this.size = Math.min(TUNING.windowMax, this.starting ? Math.max(size, TUNING.window) : size)
   }
 }

@@ -26,7 +26,9 @@ export class Carrier implements Handler {
   #scheduled = false
   #blocked = false
   #closing = false
-  /** The window that the connection is paced for; 0 while it is near, or has little to send. */
+  /** The connection may hold all that the session may have in flight. */
+  #roomy = false
+  /** The window that it is paced for; 0 while it is near, or has little to send. */
   #pacedFor = 0
   #armedFor = Number.POSITIVE_INFINITY
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -125,6 +127,7 @@ export class Carrier implements Handler {
     this.#connection = connection
     this.#preamble = preamble
     this.#blocked = false
+    this.#roomy = false
     this.#pacedFor = 0
     connection.handler = this
     this.#session!.confirm(connection.missing, performance.now())
@@ -139,9 +142,11 @@ export class Carrier implements Handler {
     const connection = this.#connection!
     const { window } = session.turns
     // Only here: the path is long, and there is more to send than fits.
-    if (this.#pacedFor === 0) connection.hold(TUNING.windowMax)
+    if (!this.#roomy) connection.hold(TUNING.windowMax)
+    this.#roomy = true
     session.confirm(connection.missing, now)
-    if (window.size === this.#pacedFor) return
+    // At the start TCP itself finds out how fast it may be, and what comes after a short one should not be held to that.
+    if (window.starting || window.size === this.#pacedFor) return
     this.#pacedFor = window.size
     connection.pace((PACE * window.size * 1000) / window.rtt)
   }

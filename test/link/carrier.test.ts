@@ -217,7 +217,7 @@ describe('a session that is over', () => {
 
 describe('a long path with more to send than fits', () => {
   /** A carried session, `rtt` ms away, with a bulk stream. */
-  async function busy(missing: number, rtt: number) {
+  async function busy(missing: number, rtt: number, samples = 4) {
     const all = carried()
     const { carrier, session, streams } = all
     carrier.detach()
@@ -225,7 +225,12 @@ describe('a long path with more to send than fits', () => {
     connection.missing = missing
     carrier.resume(connection.asConnection, 0, NOTHING, NOTHING)
     await turn()
-    session.turns.window.roundTrip(rtt)
+    const { window } = session.turns
+    window.reset(0)
+    window.roundTrip(rtt)
+    for (let i = 0; i < samples; i++) window.arrive(i, i + 1, true, i * rtt)
+    expect(window.starting).toBe(samples < 4)
+    window.arrived = 0
     connection.arrives(raw.dataInit(1, 1, 16 * 1024 * 1024))
     streams[0]!.offer(Buffer.alloc(4_000_000))
     await turn()
@@ -241,6 +246,16 @@ describe('a long path with more to send than fits', () => {
     const { size } = session.turns.window
     expect(connection.paces[0]).toBeGreaterThan((size / 80) * 1000)
     expect(connection.paces[0]).toBeLessThan((size / 80) * 1500)
+    carrier.detach()
+  })
+
+  test('nothing is paced at the start', async () => {
+    const { carrier, connection } = await busy(Number.POSITIVE_INFINITY, 80, 0)
+    const before = connection.bytes.length
+    connection.missing = 1000
+    while (connection.bytes.length === before) await turn()
+    expect(connection.held).toEqual([TUNING.windowMax])
+    expect(connection.paces).toEqual([])
     carrier.detach()
   })
 
