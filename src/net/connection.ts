@@ -40,6 +40,9 @@ export function release(buf: Buffer): void {
   if (whole.byteLength === buf.length && whole instanceof ArrayBuffer) whole.transfer(0)
 }
 
+/** Keepalive costs four calls of the kernel, a twentieth of a short connection: only one that has lasted so long gets it, in ms. */
+const LASTING = 10_000
+
 /** Checks of progress per linger: it ends between one linger and one and a quarter after the last byte moved. */
 const LINGER_CHECKS = 4
 
@@ -66,12 +69,23 @@ export class Connection implements Owner, Timed {
   /** `close` was told, or `mute` called: no handler call any more. */
   private done = false
   /** Bytes may be lost if the process dies now, so its death has to show as a reset. */
-  private guarded = false
+  private guarded: boolean
+  /** Keepalive to be set once the connection has lasted; 0: none, or set. */
+  private keepAliveMs = 0
   private lingerMs = 0
   private quietChecks = 0
   private moved = false
 
-  constructor(socket: Socket, remoteHost: string, remotePort: number, counter: Counter | null, secure: boolean) {
+  /** `guarded`: the socket was made with what `resetIfKilled` would set. */
+  constructor(
+    socket: Socket,
+    remoteHost: string,
+    remotePort: number,
+    counter: Counter | null,
+    secure: boolean,
+    guarded = false,
+  ) {
+    this.guarded = guarded
     this.socket = socket
     this.remoteHost = remoteHost
     this.remotePort = remotePort
@@ -182,14 +196,20 @@ export class Connection implements Owner, Timed {
     resetOnClose(descriptorOf(this.socket), true)
   }
 
-  /** Probes an idle peer after `ms`, then every second, and gives up after ten without an answer. */
-  keepAlive(ms: number): void {
-    if (!this.done && !this.vanished) this.socket.setKeepAlive(ms > 0, ms)
+  /**
+   * Once the connection has lasted for `lasting` ms: probes a peer that is idle for `ms`, then every second, and gives up
+   * after ten without an answer. Not while it lingers.
+   */
+  keepAlive(ms: number, lasting = LASTING): void {
+    if (this.done || this.lingerMs > 0) return
+    this.keepAliveMs = ms
+    deadlines.set(this, lasting)
   }
 
   /** Ends the connection after `ms` in which no byte moved in either direction. Each call starts it anew; 0 ends it. */
   linger(ms: number): void {
     if (this.done) return
+    this.keepAliveMs = 0
     this.lingerMs = ms
     this.quietChecks = 0
     this.moved = false
@@ -212,6 +232,11 @@ export class Connection implements Owner, Timed {
   }
 
   expire(now: number): number {
+    if (this.keepAliveMs > 0) {
+      if (!this.vanished) this.socket.setKeepAlive(true, this.keepAliveMs)
+      this.keepAliveMs = 0
+      return 0
+    }
     this.quietChecks = this.moved ? 0 : this.quietChecks + 1
     this.moved = false
     if (this.quietChecks < LINGER_CHECKS) return now + this.lingerMs / LINGER_CHECKS
@@ -291,7 +316,7 @@ export class Connection implements Owner, Timed {
     this.done = true
     this.open = false
     this.writable = false
-    if (this.lingerMs > 0) deadlines.clear(this)
+    if (this.lingerMs > 0 || this.keepAliveMs > 0) deadlines.clear(this)
     return handler
   }
 

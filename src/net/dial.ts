@@ -2,7 +2,7 @@
 // addresses race each other (RFC 8305). Bun cannot cancel a connect, so an attempt that lost or was given up goes on in
 // the kernel; its socket is terminated the moment it opens, and until then its descriptor stays counted.
 import { isIP } from 'node:net'
-import { Connection, type Handler } from './connection.ts'
+import { Connection, descriptorOf, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { exhausted, hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, PLAIN, SECURE, type Socket } from './events.ts'
@@ -183,7 +183,7 @@ class Race implements Dialing, Timed {
       // other side would meet a clean end without a byte.
       const fd = nextDescriptor()
       Bun.connect<Owner>({ ...where, socket: PLAIN }).catch(toldByConnectError)
-      resetOnCloseIfStream(fd)
+      if (resetOnCloseIfStream(fd)) attempt.guarded = fd
       return
     }
     const { alpn, serverName } = this.tls
@@ -236,6 +236,8 @@ class Race implements Dialing, Timed {
 
 /** One address of a race, and the owner of its socket until that is a Connection. */
 class Attempt implements Owner {
+  /** The descriptor that the socket was thought to get, and that a close resets; -1: none. */
+  guarded = -1
   private settled = false
 
   constructor(
@@ -271,9 +273,11 @@ class Attempt implements Owner {
   private connect(socket: Socket): Connection {
     const { address } = this
     const host = 'path' in address ? '' : bare(address.host)
-    const connection = new Connection(socket, host, 'path' in address ? 0 : address.port, null, this.race.tls !== null)
+    const port = 'path' in address ? 0 : address.port
+    const guarded = this.guarded >= 0 && this.guarded === descriptorOf(socket)
+    const connection = new Connection(socket, host, port, null, this.race.tls !== null, guarded)
     socket.data = connection
-    // As its socket is since the dial began.
+    // As its socket is since the dial began, or should be.
     if (this.race.tls === null) connection.resetIfKilled()
     return connection
   }

@@ -34,6 +34,7 @@ const SYMBOLS = {
   getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
   setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
   dup: { args: ['i32'], returns: 'i32' },
+  close: { args: ['i32'], returns: 'i32' },
   flock: { args: ['i32', 'i32'], returns: 'i32' },
   [ERRNO]: { args: [], returns: 'ptr' },
 } as const
@@ -65,13 +66,16 @@ export function setBacklog(fd: number, backlog: number): boolean {
   return c !== null && fd >= 0 && c.listen(fd | 0, backlog | 0) === 0
 }
 
+/** Where `getsockopt` puts its answer. */
+const OPTION = new Int32Array(1)
+const OPTION_SIZE = new Uint32Array(1)
+
 /** The socket's pending error, taken off it; 0 when there is none or nobody to ask. */
 export function takeSocketError(fd: number): number {
   const c = libc()
   if (c === null || fd < 0) return 0
-  const value = new Int32Array(1)
-  const size = new Uint32Array([4])
-  return c.getsockopt(fd | 0, SOL_SOCKET, SO_ERROR, ptr(value), ptr(size)) === 0 ? value[0]! : 0
+  OPTION_SIZE[0] = 4
+  return c.getsockopt(fd | 0, SOL_SOCKET, SO_ERROR, ptr(OPTION), ptr(OPTION_SIZE)) === 0 ? OPTION[0]! : 0
 }
 
 /** struct linger: off, and on with no time at all. */
@@ -147,18 +151,19 @@ export function nextDescriptor(): number {
   const c = libc()
   if (c === null) return -1
   const fd = c.dup(0)
-  if (fd >= 0) closeSync(fd)
+  if (fd >= 0) c.close(fd)
   return fd
 }
 
 /** As `resetOnClose`, if `fd` is a stream socket at all: another thread may have taken the number meanwhile. */
-export function resetOnCloseIfStream(fd: number): void {
+export function resetOnCloseIfStream(fd: number): boolean {
   const c = libc()
-  if (c === null || fd < 0) return
-  const type = new Int32Array(1)
-  const size = new Uint32Array([4])
-  if (c.getsockopt(fd | 0, SOL_SOCKET, SO_TYPE, ptr(type), ptr(size)) === 0 && type[0] === SOCK_STREAM)
-    resetOnClose(fd, true)
+  if (c === null || fd < 0) return false
+  OPTION_SIZE[0] = 4
+  if (c.getsockopt(fd | 0, SOL_SOCKET, SO_TYPE, ptr(OPTION), ptr(OPTION_SIZE)) !== 0) return false
+  if (OPTION[0] !== SOCK_STREAM) return false
+  resetOnClose(fd, true)
+  return true
 }
 
 /** full: somebody listens, and cannot take one more at this moment. unknown: there is nobody to ask. */

@@ -6,7 +6,7 @@ import { WarrenError } from '../errors.ts'
 import { Connection, type Counter, descriptorOf, type Handler, plainHost } from './connection.ts'
 import { hold, letGo } from './descriptors.ts'
 import { type Owner, PLAIN, type Socket } from './events.ts'
-import { holdingFolder, setBacklog, unixListener } from './libc.ts'
+import { holdingFolder, resetOnClose, setBacklog, unixListener } from './libc.ts'
 
 /** Bun asks for 512, and 3,000 visitors at once would then wait for a second SYN. The kernel's somaxconn caps it. */
 const BACKLOG = 4096
@@ -25,23 +25,31 @@ export interface Listener {
   stop(): void
 }
 
-export type ListenOptions = { host: string; port: number } | { path: string; mode?: 0o600 }
+/** `guarded`: every connection is as after `resetIfKilled`, from its first moment. */
+export type ListenOptions = { host: string; port: number; guarded?: true } | { path: string; mode?: 0o600 }
 
 /** Listens; a port that is taken is W-PORT-BOUND, a unix socket that somebody listens at W-LOCKED. */
 export function listen(options: ListenOptions, accept: (connection: Connection) => Handler): Listener {
-  const acceptor = new Acceptor(accept)
-  if ('path' in options) return new Bound(listenUnix(options.path, acceptor), acceptor, '', 0, options.path)
-  return listenTcp(options.host, options.port, acceptor, { socket: PLAIN })
+  if ('path' in options) {
+    const acceptor = new Acceptor(accept, false)
+    return new Bound(listenUnix(options.path, acceptor), acceptor, '', 0, options.path)
+  }
+  const guarded = options.guarded === true
+  return listenTcp(options.host, options.port, new Acceptor(accept, guarded), { socket: PLAIN }, guarded)
 }
 
 class Acceptor implements Owner, Counter {
   connections = 0
 
-  constructor(private readonly accept: (connection: Connection) => Handler) {}
+  constructor(
+    private readonly accept: (connection: Connection) => Handler,
+    private readonly guarded: boolean,
+  ) {}
 
   onOpen(socket: Socket): void {
     hold()
-    const connection = new Connection(socket, plainHost(socket.remoteAddress), socket.remotePort ?? 0, this, false)
+    const host = plainHost(socket.remoteAddress)
+    const connection = new Connection(socket, host, socket.remotePort ?? 0, this, false, this.guarded)
     socket.data = connection
     connection.give(this.accept(connection))
   }
@@ -67,9 +75,13 @@ export class Bound implements Listener {
     readonly host: string,
     readonly port: number,
     readonly path: string | null,
+    guarded = false,
   ) {
     hold()
-    setBacklog(descriptorOf(listener), BACKLOG)
+    const fd = descriptorOf(listener)
+    setBacklog(fd, BACKLOG)
+    // What is accepted inherits it.
+    if (guarded) resetOnClose(fd, true)
   }
 
   get connections(): number {
@@ -90,10 +102,11 @@ export function listenTcp(
   port: number,
   acceptor: Owner & Counter,
   kind: { socket: Bun.SocketHandler<Owner>; tls?: Bun.TLSOptions },
+  guarded = false,
 ): Listener {
   try {
     const listener = Bun.listen<Owner>({ hostname: host, port, allowHalfOpen: true, data: acceptor, ...kind })
-    return new Bound(listener, acceptor, host, listener.port, null)
+    return new Bound(listener, acceptor, host, listener.port, null, guarded)
   } catch (thrown) {
     throw cannotBind(host, port, thrown)
   }

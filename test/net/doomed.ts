@@ -1,5 +1,5 @@
 // Run as a process of its own, to be killed: listens, writes as much as a peer that does not read takes, and then, as told,
-// guards the connection, finishes it, or neither.
+// guards the connection (`listener`: by its listener), finishes it, or neither.
 import { type Connection, listen } from '../../src/net/index.ts'
 
 const [guard, finish] = process.argv.slice(2)
@@ -11,7 +11,8 @@ function start(connection: Connection): void {
   console.log(taken)
 }
 
-const listener = listen({ host: '127.0.0.1', port: 0 }, connection => {
+const where = { host: '127.0.0.1', port: 0 }
+const listener = listen(guard === 'listener' ? { ...where, guarded: true } : where, connection => {
   setImmediate(start, connection)
   return { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
 })

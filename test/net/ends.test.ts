@@ -422,12 +422,13 @@ describe('a process that is killed', () => {
     return { near, taken }
   }
 
-  test('resets what it guards', async () => {
-    const { near } = await killed('guard')
-    await near.closed()
-    expect(near.events.at(-1)).toBe('close:reset')
-    expect(near.events).not.toContain('end')
-  })
+  for (const by of ['guard', 'listener'])
+    test(`resets what it guards: ${by}`, async () => {
+      const { near } = await killed(by)
+      await near.closed()
+      expect(near.events.at(-1)).toBe('close:reset')
+      expect(near.events).not.toContain('end')
+    })
 
   test('ends what it does not guard: what the guard is for', async () => {
     const { near } = await killed('leave')
@@ -448,10 +449,12 @@ describe('a process that is killed', () => {
   })
 
   test('has all arrive that it finished, guarded or not', async () => {
-    const { near, taken } = await killed('guard', 'finish')
-    await near.saw('end')
-    expect(near.bytes).toBe(taken)
-    near.it.abort()
+    for (const by of ['guard', 'listener']) {
+      const { near, taken } = await killed(by, 'finish')
+      await near.saw('end')
+      expect(near.bytes).toBe(taken)
+      near.it.abort()
+    }
   })
 })
 

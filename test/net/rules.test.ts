@@ -8,7 +8,8 @@ const sources = readdirSync(folder).map(name => ({ name, text: readFileSync(join
 
 test('nobody calls end() or close() of a socket: they lose bytes that are under way', () => {
   for (const { name, text } of sources) {
-    const code = text.replace(/^\s*(\/\/|\*|\/\*).*$/gm, '')
+    // libc's own close() is for descriptors that are no socket.
+    const code = text.replace(/^\s*(\/\/|\*|\/\*).*$|\bc\.close\(fd\)/gm, '')
     expect({ name, calls: code.match(/\.(end|close)\(/g) }).toEqual({ name, calls: null })
   }
 })

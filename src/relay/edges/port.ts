@@ -17,7 +17,7 @@ export class PortEdge {
   readonly #listener: Listener
 
   private constructor(host: string, port: number) {
-    this.#listener = listen({ host, port }, visitor => this.visit(visitor))
+    this.#listener = listen({ host, port, guarded: true }, visitor => this.visit(visitor))
     this.port = this.#listener.port
   }
 
