@@ -230,8 +230,8 @@ export class Turns {
       if (stream.pending !== null && !stream.gone) {
         const want = Math.min(stream.backlog, stream.sendCredit, quantum)
         const room = this.#bulkRoom()
-        // Rather a whole quantum a little later than a crumb now; a window smaller than that still moves.
-        if (room < want && room < TUNING.quantumMin) return
+        // Rather more a little later than a crumb now.
+        if (room < want && room < TUNING.crumb) return
         this.#sendPending(stream, Math.min(want, room))
       }
       this.#bulk.shift()
@@ -251,7 +251,7 @@ export class Turns {
     } else {
       if (this.#bulk.size > 0 || this.#small.size > 0) return 0
       room = this.#bulkRoom()
-      if (room < want && room < TUNING.quantumMin) return 0
+      if (room < want && room < TUNING.crumb) return 0
     }
     let at = 0
     const end = Math.min(want, room)

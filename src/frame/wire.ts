@@ -129,7 +129,9 @@ export const TUNING = {
   receiptRoom: 16_384,
   /** Small streams' share of a turn while bulk waits. */
   smallTurn: 65_536,
-  quantumMin: 8_192,
+  /** Bulk does not send less than this because the window has no room for more. */
+  crumb: 8_192,
+  quantumMin: 32_768,
   quantumMax: 131_072,
   /** The best rate is the best of so many ms. */
   rateWindow: 10_000,
