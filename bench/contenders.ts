@@ -1,7 +1,7 @@
 // What is compared: how each is installed, started and set up. All run with their defaults but for what `setting` says;
 // none of them logs per connection. A contender is started for a service and gives its public port.
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Event } from '../src/telemetry/events.ts'
 import { leaveNone, lines } from '../test/oracle/process.ts'
 import { ROOT, reach } from './load.ts'
@@ -28,6 +28,8 @@ export type Contender = {
   readonly programs: readonly string[]
   /** The command that installs it. */
   readonly install: string
+  /** It is measured in these scenarios only. */
+  readonly scenarios?: readonly string[]
   version(): Promise<string>
   /** Keys, certificates and files: whatever is done once, before the first start. */
   prepare(setup: Setup): Promise<void>
@@ -120,6 +122,28 @@ async function certificate(folder: string): Promise<{ pair: string; cert: string
   const password = ['-passout', 'pass:bench']
   await output(here, ['openssl', 'pkcs12', '-export', '-in', cert!, '-inkey', key!, '-out', pkcs12!, ...password])
   return { pair: pair!, cert: cert!, pkcs12: pkcs12! }
+}
+
+const floor: Contender = {
+  id: 'floor',
+  label: 'Bun’s floor',
+  encryption: 'TLS 1.3',
+  setting: 'floor.ts: Bun’s sockets joined, a TLS connection for every visitor, and nothing of warren',
+  programs: [],
+  install: '',
+  scenarios: ['bulk', 'ping'],
+  version: async () => `Bun ${Bun.version}`,
+  prepare: async ({ folder }) => {
+    await certificate(folder)
+  },
+  start: async ({ world, folder, port, control, service }, group) => {
+    const command = [process.execPath, new URL('./floor.ts', import.meta.url).pathname]
+    const pair = join(folder, 'pair.pem')
+    const inner = [world.front.host, String(control), world.back.host, String(service), 'in', pair]
+    const outer = [world.front.host, String(port), world.front.host, String(control), 'out']
+    group.start(world.front, [...command, ...inner], { name: 'in' })
+    group.start(world.front, [...command, ...outer], { name: 'out' })
+  },
 }
 
 const stunnel: Contender = {
@@ -293,8 +317,12 @@ const bore: Contender = {
   },
 }
 
+const named = (path: string | undefined): string | null => (path === undefined ? null : resolve(path))
+
 /** Compiled for the bench, unless WARREN names one. */
-let warrenProgram = process.env['WARREN'] ?? null
+let warrenProgram = named(process.env['WARREN'])
+/** Another build, to be compared with it. */
+const otherProgram = named(process.env['WARREN_B'])
 
 export function warrenBinary(): string {
   if (warrenProgram !== null) return warrenProgram
@@ -306,52 +334,54 @@ export function warrenBinary(): string {
   return outfile
 }
 
-function relayCommand({ world, folder, control, port }: Setup, view: string): string[] {
+function relayCommand(binary: string, { world, folder, control, port }: Setup, view: string): string[] {
   const { host } = world.front
   const places = ['--listen', `${host}:${control}`, '--ports', `${port}-${port}`, '--public-host', host, '--bind', host]
-  return [warrenBinary(), 'relay', ...places, '--state', join(folder, 'relay'), view]
+  return [binary, 'relay', ...places, '--state', join(folder, 'relay'), view]
 }
 
-function agentCommand({ world, folder, service }: Setup, view: string): string[] {
-  return [warrenBinary(), 'tcp', `t=${world.back.host}:${service}`, '--state', join(folder, 'agent'), view]
+function agentCommand(binary: string, { world, folder, service }: Setup, view: string): string[] {
+  return [binary, 'tcp', `t=${world.back.host}:${service}`, '--state', join(folder, 'agent'), view]
 }
 
-const warren: Contender = {
-  id: 'warren',
-  label: 'warren',
-  encryption: 'TLS 1.3',
-  setting: 'the compiled binary, defaults',
-  programs: [],
-  install: '',
-  version: async () => `${(await output({ host: '', prefix: [] }, [warrenBinary(), '--version'])).trim()}`,
-  // The agent enrols once; from then on it knows its relay, and the relay keeps its port.
-  prepare: async setup => {
-    const { world, folder } = setup
-    for (const name of ['relay', 'agent']) mkdirSync(join(folder, name), { mode: 0o700 })
-    const begin = (prefix: readonly string[], command: string[]) => {
-      const child = Bun.spawn([...prefix, ...command], {
-        stdin: 'ignore',
-        stdout: 'pipe',
-        stderr: 'ignore',
-        cwd: folder,
-      })
-      leaveNone(child)
-      return child
-    }
-    const relay = begin(world.front.prefix, relayCommand(setup, '--json'))
-    const ready = await eventOf(relay.stdout, 'ready')
-    const agent = begin(world.back.prefix, [...agentCommand(setup, '--json'), '--relay', ready.invite!])
-    await eventOf(agent.stdout, 'tunnel')
-    for (const child of [agent, relay]) {
-      child.kill('SIGKILL')
-      await child.exited
-    }
-  },
-  start: async (setup, group) => {
-    group.start(setup.world.front, relayCommand(setup, '--quiet'), { name: 'relay' })
-    await listening(setup)
-    group.start(setup.world.back, agentCommand(setup, '--quiet'), { name: 'agent' })
-  },
+function warren(id: string, label: string, binary: () => string): Contender {
+  return {
+    id,
+    label,
+    encryption: 'TLS 1.3',
+    setting: 'the compiled binary, defaults',
+    programs: [],
+    install: '',
+    version: async () => `${(await output({ host: '', prefix: [] }, [binary(), '--version'])).trim()}`,
+    // The agent enrols once; from then on it knows its relay, and the relay keeps its port.
+    prepare: async setup => {
+      const { world, folder } = setup
+      for (const name of ['relay', 'agent']) mkdirSync(join(folder, name), { mode: 0o700 })
+      const begin = (prefix: readonly string[], command: string[]) => {
+        const child = Bun.spawn([...prefix, ...command], {
+          stdin: 'ignore',
+          stdout: 'pipe',
+          stderr: 'ignore',
+          cwd: folder,
+        })
+        leaveNone(child)
+        return child
+      }
+      const relay = begin(world.front.prefix, relayCommand(binary(), setup, '--json'))
+      const ready = await eventOf(relay.stdout, 'ready')
+      const agent = begin(world.back.prefix, [...agentCommand(binary(), setup, '--json'), '--relay', ready.invite!])
+      await eventOf(agent.stdout, 'tunnel')
+      for (const child of [agent, relay]) {
+        child.kill('SIGKILL')
+        await child.exited
+      }
+    },
+    start: async (setup, group) => {
+      group.start(setup.world.front, relayCommand(binary(), setup, '--quiet'), { name: 'relay' })
+      await listening(setup)
+      group.start(setup.world.back, agentCommand(binary(), setup, '--quiet'), { name: 'agent' })
+    },
+  }
 }
 
 async function eventOf<Name extends Event['event']>(
@@ -366,8 +396,10 @@ async function eventOf<Name extends Event['event']>(
 }
 
 export const CONTENDERS: readonly Contender[] = [
-  warren,
+  warren('warren', 'warren', warrenBinary),
+  ...(otherProgram === null ? [] : [warren('other', 'the other warren', () => otherProgram)]),
   direct,
+  floor,
   haproxy,
   stunnel,
   ssh('ssh', 'ssh -R', 'chacha20-poly1305', []),

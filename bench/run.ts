@@ -96,7 +96,9 @@ class Entrant implements AsyncDisposable {
 }
 
 export function contendersOf(plan: Plan, scenario: Scenario): Contender[] {
-  return plan.contenders.filter(contender => !scenario.without?.includes(contender.id))
+  return plan.contenders.filter(
+    ({ id, scenarios }) => !scenario.without?.includes(id) && (scenarios?.includes(scenario.id) ?? true),
+  )
 }
 
 export function casesOf(plan: Plan, stage: Stage): Case[] {
