@@ -7,6 +7,7 @@ import { type Control, readControl, type TunnelAnswer, type TunnelAsked } from '
 import type { Write } from './ring.ts'
 import { type Sink, Stream } from './stream.ts'
 import { type Opening, Turns } from './turns.ts'
+import { FAR_MS } from './window.ts'
 import {
   BIND,
   BOUND,
@@ -58,8 +59,6 @@ export type SessionOptions = {
 /** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
 const RECEIPT_WITH_PONG = 1024
 
-/** Round trips from here on are long enough that a lost packet holds up much. */
-const FAR_MS = 4
 /** So many times a round trip, or one of this length, the system is asked what has arrived; not more often than this. */
 const ASKS = 16
 const ASK_WITHIN_MS = 320
@@ -206,6 +205,10 @@ export class Session implements Frames {
     if (this.#blocked && !this.turns.ring.write(write)) return false
     for (;;) {
       const { ring, window } = this.turns
+      if (this.turns.smallSeen) {
+        this.turns.smallSeen = false
+        window.small(now)
+      }
       const before = ring.head
       this.#encode(now)
       window.sent(ring.head, now)

@@ -47,6 +47,8 @@ export class Stream implements Stalled {
   more: Queue<Buffer> | null = null
   /** Bytes offered and not yet encoded. */
   backlog = 0
+  /** The last chunk was not a small one. */
+  bulk = false
   /** Bytes of DATA that the peer takes. */
   sendCredit: number
   /** False until DATA_INIT is encoded: nothing of this stream may go out before it. */

@@ -38,6 +38,8 @@ export class Turns {
   readonly #fins = new Queue<Stream>()
   readonly #resets = new Queue<Stream>()
   readonly #messages = new Queue<Control>()
+  /** A stream that is not bulk had something to say since the session last looked. */
+  smallSeen = false
   /** What small streams may still send in this turn while bulk waits. */
   #smallLeft: number = TUNING.smallTurn
 
@@ -91,6 +93,10 @@ export class Turns {
 
   /** A chunk of a stream. True: all of it is copied; false: what is left is pending. */
   offer(stream: Stream, buf: Buffer): boolean {
+    const small = buf.length <= TUNING.small
+    // The last chunk of a bulk stream is small too.
+    if (small && !stream.bulk) this.smallSeen = true
+    stream.bulk = !small
     let at = 0
     if (stream.pending === null && stream.announced && this.attached) {
       at = this.#encodeNow(stream, buf)

@@ -14,6 +14,12 @@ const START_GROWTH = 1.25
 const SLACK_MS = 6
 const SLACK_MIN = 32 * 1024
 const SLACK_MAX = 256 * 1024
+/** Near by, while nobody is there to wait behind bulk: both ends work on more at a time, for a sixth of CPU less. */
+const SLACK_ALONE = 3 * 1024 * 1024
+/** A path with a round trip from here on, in ms, is far. */
+export const FAR_MS = 4
+/** Bulk is alone when for so many ms no other stream had anything to send. */
+const ALONE_MS = 250
 
 /** Rates are kept per slice of the time for which the best one counts. */
 const SLICES = 10
@@ -40,6 +46,9 @@ export class Window {
   #since = 0
   /** How long the sample before took, in ms. */
   #before = 0
+  /** When a stream that is not bulk last sent something. */
+  #smallAt = Number.NEGATIVE_INFINITY
+  #alone = true
 
   /** What bulk may still send when everything below `head` is encoded. */
   room(head: number): number {
@@ -53,6 +62,14 @@ export class Window {
       this.rtt = ms
       this.#resize()
     }
+  }
+
+  /** A stream that is not bulk sends something, and from now on does not want to wait. */
+  small(now: number): void {
+    this.#smallAt = now
+    if (!this.#alone) return
+    this.#alone = false
+    this.#resize()
   }
 
   /**
@@ -123,13 +140,15 @@ export class Window {
       this.#sliceEnd = now + SLICE_MS
     }
     if (rate > this.#best[this.#slice]!) this.#best[this.#slice] = rate
+    if (now - this.#smallAt > ALONE_MS) this.#alone = true
     this.#resize()
   }
 
   #resize(): void {
     const rate = this.#bestRate
     if (rate === 0 || this.rtt === Number.POSITIVE_INFINITY) return
-    const slack = Math.min(SLACK_MAX, SLACK_MIN + rate * SLACK_MS)
+    const most = this.#alone && this.rtt < FAR_MS ? SLACK_ALONE : SLACK_MAX
+    const slack = Math.min(most, SLACK_MIN + rate * SLACK_MS)
     const size = Math.floor((this.starting ? START_GAIN : GAIN) * rate * this.rtt + slack)
     this.size = Math.min(TUNING.windowMax, this.starting ? Math.max(size, TUNING.window) : size)
   }

@@ -112,6 +112,20 @@ describe('small before bulk', () => {
     expect(first![1]).toBe(streams[1]!.id)
   })
 
+  test('a small chunk makes the session quick for it, but the end of a bulk stream does not', () => {
+    const { peer, streams } = opened(2)
+    const { turns } = peer.session
+    streams[0]!.offer(Buffer.alloc(100_000))
+    streams[0]!.offer(Buffer.alloc(100))
+    expect(turns.smallSeen).toBe(false)
+    streams[0]!.offer(Buffer.alloc(100))
+    expect(turns.smallSeen).toBe(true)
+    peer.frames()
+    expect(turns.smallSeen).toBe(false)
+    streams[1]!.offer(Buffer.alloc(100))
+    expect(turns.smallSeen).toBe(true)
+  })
+
   test('small streams get at most 64 KiB a turn while bulk waits', () => {
     const { peer, streams } = opened(101)
     streams[0]!.offer(Buffer.alloc(2_000_000))

@@ -268,6 +268,49 @@ test('answers of 256 KiB whose receipts come in two pieces feign no rate', () =>
   expect(window.size).toBeLessThanOrEqual(Math.max(before, 1.25 * 262_144 + 256 * 1024))
 })
 
+describe('bulk that is alone', () => {
+  /** A window that knows its link: `rate` bytes per ms, sampled until `until`. */
+  const settled = (rate: number, rtt: number) => {
+    const window = new Window()
+    window.roundTrip(rtt)
+    let [now, head] = [0, 0]
+    const go = (ms: number) => {
+      for (const end = now + ms; now < end; now += 10) {
+        window.sent(head + rate * 10, now)
+        head += rate * 10
+        window.arrive(head, head, true, now + 10)
+      }
+      return window.size
+    }
+    return { window, go, at: () => now }
+  }
+
+  test('near by it has more in flight, until another stream has something to send, and again a quarter of a second later', () => {
+    const { window, go, at } = settled(800_000, 0.2)
+    const alone = go(1_000)
+    expect(alone).toBeGreaterThan(3 * 1024 * 1024)
+    window.small(at())
+    const beside = window.size
+    expect(beside).toBeLessThan(512 * 1024)
+    expect(go(240)).toBe(beside)
+    expect(go(30)).toBe(alone)
+  })
+
+  test('from afar it has not: the queue on the way would be as long', () => {
+    const { window, go, at } = settled(100_000, 20)
+    const alone = go(1_000)
+    window.small(at())
+    expect(window.size).toBe(alone)
+  })
+
+  test('on a slower link no more than 6 ms of it', () => {
+    const { window, go, at } = settled(125_000, 1)
+    const alone = go(1_000)
+    window.small(at())
+    expect(alone - window.size).toBeLessThan(125_000 * 6)
+  })
+})
+
 describe('arithmetic', () => {
   test('always an integer, and TUNING.window until both a rate and a round trip are known', () => {
     const window = new Window()
