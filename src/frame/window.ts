@@ -21,6 +21,9 @@ export const FAR_MS = 4
 /** Bulk is alone when for so many ms no other stream had anything to send. */
 const ALONE_MS = 250
 
+/** Near by, a round trip is too short to measure a rate in: what one turn of the event loop hands over looks like it. */
+const SAMPLE_MIN_MS = 1
+
 /** Rates are kept per slice of the time for which the best one counts. */
 const SLICES = 10
 const SLICE_MS = TUNING.rateWindow / SLICES
@@ -85,8 +88,8 @@ export class Window {
     if (this.#until >= 0 && this.arrived >= this.#until) {
       const ms = now - this.#since
       const least = this.rtt === Number.POSITIVE_INFINITY ? 0 : this.rtt
-      // Shorter than a round trip it goes on while there is more in flight, and otherwise counts as one.
-      if (ms < least && head > this.arrived) return
+      // Shorter than that it goes on while there is more in flight; otherwise it counts as a round trip.
+      if (ms < Math.max(least, SAMPLE_MIN_MS) && head > this.arrived) return
       const over = Math.max(ms, this.#before, least)
       if (over > 0) this.#sample((this.arrived - this.#from) / over, waiting, now)
       this.#before = ms

@@ -230,6 +230,20 @@ test('lost packets that hold the receipts up for a round trip do not hold the se
   expect((sim.delivered - from) / 5000).toBeGreaterThan(link.rate * 0.95)
 })
 
+test('near by, what one turn of the loop hands over is no rate', () => {
+  const window = new Window()
+  window.roundTrip(0.2)
+  let [head, now] = [0, 0]
+  // 300 KB a ms, in bursts of five times that which last longer than a round trip.
+  for (let i = 0; i < 2000; i++) {
+    now += i % 8 === 7 ? 1.65 : 0.05
+    head += 75_000
+    window.small(now)
+    window.arrive(head - 150_000, head, true, now)
+  }
+  expect(window.size).toBeLessThan(2 * 300_000 * 0.2 + 256 * 1024)
+})
+
 test('receipts that say less than is known take nothing back', () => {
   const window = new Window()
   window.arrive(90_000, 100_000, true, 0)

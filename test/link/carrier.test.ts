@@ -228,7 +228,7 @@ describe('a long path with more to send than fits', () => {
     const { window } = session.turns
     window.reset(0)
     window.roundTrip(rtt)
-    for (let i = 0; i < samples; i++) window.arrive(i, i + 1, true, i * rtt)
+    for (let i = 0; i < samples; i++) window.arrive(i, i + 1, true, i * 100)
     expect(window.starting).toBe(samples < 4)
     window.arrived = 0
     connection.arrives(raw.dataInit(1, 1, 16 * 1024 * 1024))
