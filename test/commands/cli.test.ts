@@ -196,6 +196,9 @@ describe('warren try', () => {
   })
 })
 
+/** What a program wrote before it ended comes out of the terminal within so many ms. */
+const LAST_WORDS = 2_000
+
 /** A terminal with a warren on it; what it shows is kept whole. */
 class Screen {
   shown = ''
@@ -224,7 +227,7 @@ class Screen {
     while (!this.shown.includes(text)) {
       const ended = await Promise.race([
         new Promise<false>(resolve => this.#waiting.push(() => resolve(false))),
-        this.child.exited.then(() => true),
+        this.child.exited.then(() => Bun.sleep(LAST_WORDS)).then(() => true),
       ])
       if (ended && !this.shown.includes(text))
         throw new Error(`never shown: ${text}; but: ${JSON.stringify(this.shown)}`)
