@@ -1,6 +1,6 @@
 // Other programs whose protocols break when a tunnel is not quite a TCP connection.
 import { describe, expect, test } from 'bun:test'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { block, echo, Plain, service, sha256 } from '../e2e/plain.ts'
 import { type Address, startAgent, startRelay, until } from '../e2e/warren.ts'
@@ -111,10 +111,14 @@ describe('ssh', () => {
 describe('iperf3', () => {
   test('one way, the other, and both at once', async () => {
     const direct = local()
-    await using _server = await serve(['iperf3', '-s', '-B', '127.0.0.1', '-p', String(direct.port)], direct)
+    const log = join(workFolder('iperf3'), 'log')
+    const line = ['iperf3', '-s', '-B', '127.0.0.1', '-p', String(direct.port), '--logfile', log, '--forceflush']
+    await using _server = await serve(line, direct)
     await using tunnel = await through(direct)
     for (const flags of [[], ['-R'], ['--bidir'], ['-P', '8']]) {
       const [without, via] = await both(direct, tunnel.via, async (at, way) => {
+        // It takes one client at a time, and the last one's end may still be on its way to it.
+        await until(() => /Server listening.*\n-+\n$/.test(readFileSync(log, 'latin1')), 'iperf3 is free')
         const done = await exec(['iperf3', '-c', at.host, '-p', String(at.port), '-t', '2', '--json', ...flags])
         const report = JSON.parse(done.out) as {
           error?: string
