@@ -10,9 +10,9 @@ import { ROOT } from './load.ts'
 import { Progress } from './progress.ts'
 import { type Header, terminalText, writePage } from './report.ts'
 import { type Plan, type Results, run, steps } from './run.ts'
-import { SCENARIOS } from './scenarios.ts'
+import { figuresOf, SCENARIOS } from './scenarios.ts'
 
-const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--seconds n] [--cores n] [--smoke] [--page file] [--from file]
+const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--seconds n] [--cores n] [--smoke] [--page file] [--from files]
 
   --only        scenarios: ${SCENARIOS.map(scenario => scenario.id).join(', ')}
   --contenders  ${CONTENDERS.map(contender => contender.id).join(', ')}; warren and direct always run
@@ -21,7 +21,7 @@ const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--sec
   --cores       that everything runs on [all]
   --smoke       under a minute, against stunnel; fails below half of the goals
   --page        write the page here [docs/benchmarks.md, after a whole run on a quiet machine]
-  --from        results of an earlier run, to write its page again
+  --from        results of earlier runs, to write a page of them; figures of a later one replace those of the first
 `
 const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
 const PAGE_ROUNDS = 4
@@ -120,7 +120,7 @@ async function main(): Promise<number> {
     console.log(USAGE)
     return 0
   }
-  if (flags.from !== undefined) return again(flags.from, flags.page ?? PAGE)
+  if (flags.from !== undefined) return again(flags.from.split(','), flags.page ?? PAGE)
   const { smoke } = flags
   const limit = flags.cores ?? (smoke ? SMOKE.cores : undefined)
   if (limit !== undefined) restrict(count(limit, 0, '--cores'))
@@ -197,14 +197,27 @@ function save(header: Header, { values, failures }: Results): string {
   return file
 }
 
-async function again(file: string, page: string): Promise<number> {
-  const { header, values, failures } = JSON.parse(readFileSync(file, 'utf8')) as Saved
-  const results: Results = { values: new Map(values.map(([id, by]) => [id, new Map(by)])), failures }
+async function again(files: readonly string[], page: string): Promise<number> {
+  const [{ header, values, failures }, ...later] = files.map(file => JSON.parse(readFileSync(file, 'utf8'))) as [
+    Saved,
+    ...Saved[],
+  ]
   const contenders = CONTENDERS.filter(({ id }) => header.versions[id] !== undefined)
-  const scenarios = SCENARIOS.filter(one =>
-    one.stages.some(stage => stage.cases.some(({ figures }) => figures.some(({ id }) => results.values.has(id)))),
-  )
-  await writePage(page, header, results, scenarios, contenders)
+  const results: Results = { values: new Map(values.map(([id, by]) => [id, new Map(by)])), failures }
+  const notes: string[] = []
+  for (const run of later) {
+    for (const [id, by] of run.values) results.values.set(id, new Map(by))
+    const again = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => run.values.some(([name]) => name === id)))
+    results.failures = results.failures.filter(({ scenario }) => !again.some(({ id }) => id === scenario))
+    results.failures.push(...run.failures)
+    const labels = again.flatMap(figuresOf).filter(({ id }) => run.values.some(([name]) => name === id))
+    const what = [...new Set(labels.map(({ label }) => label))].join(', ')
+    notes.push(
+      `${again.map(({ title }) => title).join(', ')} (${what}): of a run of its own on ${run.header.date}, ${run.header.rounds} rounds.`,
+    )
+  }
+  const scenarios = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => results.values.has(id)))
+  await writePage(page, { ...header, notes }, results, scenarios, contenders)
   console.log(`page: ${page}`)
   return 0
 }

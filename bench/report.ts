@@ -17,6 +17,8 @@ export type Header = {
   versions: Record<string, string>
   programs: string[]
   absent: { label: string; install: string }[]
+  /** What is of another run. */
+  notes?: string[]
 }
 
 type Table = { head: string[]; rows: string[][]; words?: true }
@@ -41,6 +43,7 @@ function cell(values: Values, figure: Figure, contender: string): string {
     const { added: _, ...absolute } = figure
     return `takes ${written(median(valuesOf(values, absolute, contender)))}`
   }
+  if (!values.get(figure.id)?.has(contender)) return ''
   const all = valuesOf(values, figure, contender)
   if (all.length === 0) return contender === 'direct' ? '' : 'failed'
   const value = median(all)
@@ -152,7 +155,8 @@ export async function writePage(
   const absent = header.absent.map(
     ({ label, install }) => `${label} is not here: it was not installed (\`${install}\`).`,
   )
-  const note = absent.length > 0 ? `\n${absent.join('\n')}\n` : ''
+  const notes = [...absent, ...(header.notes ?? [])]
+  const note = notes.length > 0 ? `\n${notes.join('\n')}\n` : ''
   writeFileSync(
     file,
     `<!-- Made by \`bun run bench\`. Do not edit. -->
