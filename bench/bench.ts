@@ -217,7 +217,7 @@ async function again(files: readonly string[], page: string): Promise<number> {
     )
   }
   const scenarios = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => results.values.has(id)))
-  await writePage(page, { ...header, notes }, results, scenarios, contenders)
+  await writePage(page, { ...header, notes: [...(header.notes ?? []), ...notes] }, results, scenarios, contenders)
   console.log(`page: ${page}`)
   return 0
 }
