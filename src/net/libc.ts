@@ -106,6 +106,16 @@ export function missingAtPeer(fd: number): number {
   return Math.max(0, info[INFO.unacked]! - sacked) * info[INFO.mss]! + info[INFO.notSent]!
 }
 
+/** How many connections a listener's system holds for it to accept; -1: nobody to ask. */
+export function queuedAt(fd: number): number {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return -1
+  infoSize[0] = info.byteLength
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return -1
+  // Of a listener, `unacked` is this.
+  return info[INFO.unacked]!
+}
+
 /** What to ask for so that a socket holds more than the system would let it grow to; 0: that is not to be had. */
 let sendBuffer: number | undefined
 

@@ -6,10 +6,13 @@ import { WarrenError } from '../errors.ts'
 import { Connection, type Counter, descriptorOf, type Handler, plainHost } from './connection.ts'
 import { hold, letGo } from './descriptors.ts'
 import { type Owner, PLAIN, type Socket } from './events.ts'
-import { holdingFolder, resetOnClose, setBacklog, unixListener } from './libc.ts'
+import { holdingFolder, queuedAt, resetOnClose, setBacklog, unixListener } from './libc.ts'
 
 /** Bun asks for 512, and 3,000 visitors at once would then wait for a second SYN. The kernel's somaxconn caps it. */
 const BACKLOG = 4096
+
+/** How many may be on their way into a listener's queue while it is counted: one for each core, and some. */
+const ARRIVING = 64
 
 /** Nobody but the owner, from the moment that the socket file exists. */
 const UNIX_UMASK = 0o177
@@ -34,12 +37,16 @@ export function listen(options: ListenOptions, accept: (connection: Connection) 
     const acceptor = new Acceptor(accept, false)
     return new Bound(listenUnix(options.path, acceptor), acceptor, '', 0, options.path)
   }
-  const guarded = options.guarded === true
-  return listenTcp(options.host, options.port, new Acceptor(accept, guarded), { socket: PLAIN }, guarded)
+  const acceptor = new Acceptor(accept, options.guarded === true)
+  const listener = listenTcp(options.host, options.port, acceptor, { socket: PLAIN })
+  if (options.guarded) acceptor.guardAll(listener.fd)
+  return listener
 }
 
 class Acceptor implements Owner, Counter {
   connections = 0
+  /** The next so many came before the listener had anything to inherit. */
+  private early = 0
 
   constructor(
     private readonly accept: (connection: Connection) => Handler,
@@ -49,9 +56,21 @@ class Acceptor implements Owner, Counter {
   onOpen(socket: Socket): void {
     hold()
     const host = plainHost(socket.remoteAddress)
-    const connection = new Connection(socket, host, socket.remotePort ?? 0, this, false, this.guarded)
+    const inherited = this.guarded && this.early === 0
+    const connection = new Connection(socket, host, socket.remotePort ?? 0, this, false, inherited)
     socket.data = connection
+    if (this.early > 0) {
+      this.early--
+      connection.resetIfKilled()
+    }
     connection.give(this.accept(connection))
+  }
+
+  /** What is accepted inherits the guard, which spares it a system call; whoever already waits to be accepted does not. */
+  guardAll(fd: number): void {
+    resetOnClose(fd, true)
+    const queued = queuedAt(fd)
+    this.early = queued < 0 ? Number.POSITIVE_INFINITY : queued + ARRIVING
   }
 
   onHandshake(): void {}
@@ -75,13 +94,13 @@ export class Bound implements Listener {
     readonly host: string,
     readonly port: number,
     readonly path: string | null,
-    guarded = false,
   ) {
     hold()
-    const fd = descriptorOf(listener)
-    setBacklog(fd, BACKLOG)
-    // What is accepted inherits it.
-    if (guarded) resetOnClose(fd, true)
+    setBacklog(this.fd, BACKLOG)
+  }
+
+  get fd(): number {
+    return descriptorOf(this.listener)
   }
 
   get connections(): number {
@@ -102,11 +121,10 @@ export function listenTcp(
   port: number,
   acceptor: Owner & Counter,
   kind: { socket: Bun.SocketHandler<Owner>; tls?: Bun.TLSOptions },
-  guarded = false,
-): Listener {
+): Bound {
   try {
     const listener = Bun.listen<Owner>({ hostname: host, port, allowHalfOpen: true, data: acceptor, ...kind })
-    return new Bound(listener, acceptor, host, listener.port, null, guarded)
+    return new Bound(listener, acceptor, host, listener.port, null)
   } catch (thrown) {
     throw cannotBind(host, port, thrown)
   }

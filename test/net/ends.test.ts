@@ -409,12 +409,17 @@ describe.each(KINDS)('%s', kind => {
 describe('a process that is killed', () => {
   /** How a peer that was not reading finds the connection once the process that wrote to it is gone. */
   async function killed(...how: string[]): Promise<{ near: Tape; taken: number }> {
-    const child = Bun.spawn([process.execPath, join(import.meta.dir, 'doomed.ts'), ...how], { stdout: 'pipe' })
+    const child = Bun.spawn([process.execPath, join(import.meta.dir, 'doomed.ts'), ...how], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+    })
     const lines = child.stdout.getReader()
     const number = async () => Number(new TextDecoder().decode((await lines.read()).value))
     const near = new Tape()
     await dialled({ host: '127.0.0.1', port: await number() }, 2_000, near).answer
     near.it.pause()
+    child.stdin.write('.')
+    await child.stdin.flush()
     const taken = await number()
     child.kill('SIGKILL')
     await child.exited
@@ -422,7 +427,7 @@ describe('a process that is killed', () => {
     return { near, taken }
   }
 
-  for (const by of ['guard', 'listener'])
+  for (const by of ['guard', 'listener', 'early'])
     test(`resets what it guards: ${by}`, async () => {
       const { near } = await killed(by)
       await near.closed()
