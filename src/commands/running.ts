@@ -35,8 +35,10 @@ export async function stay<T extends Running>(
   let running: T | null = null
   let draining: Promise<void> | null = null
   let drainingSince = 0
+  let over = false
 
   const onSignal = (): void => {
+    if (over) return
     if (running === null) givenUp.resolve(null)
     else if (draining === null) {
       drainingSince = performance.now()
@@ -47,8 +49,9 @@ export async function stay<T extends Running>(
       setTimeout(givenUp.resolve, STOP_MS, null)
     }
   }
-  const names = handledSignals()
-  for (const name of names) process.on(name, onSignal)
+  // Never taken off: a signal that comes while the last lines are printed must not change the status of an end that is
+  // under way.
+  for (const name of handledSignals()) process.on(name, onSignal)
 
   try {
     const started = await Promise.race([start(view), givenUp.promise])
@@ -61,7 +64,7 @@ export async function stay<T extends Running>(
     await Promise.race([draining, givenUp.promise])
     if (error != null) throw error
   } finally {
-    for (const name of names) process.off(name, onSignal)
+    over = true
     view.close()
   }
 }

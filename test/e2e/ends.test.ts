@@ -200,7 +200,7 @@ describe('draining', () => {
     await tunnel.agent.event('draining')
     const signalled = performance.now()
     // Again and again, because what comes right behind the first is taken for the first.
-    const again = setInterval(() => tunnel.agent.signal('SIGTERM'), 50)
+    const again = setInterval(() => tunnel.agent.signal('SIGTERM'), 1)
     expect(await tunnel.agent.exit().finally(() => clearInterval(again))).toBe(0)
     expect(performance.now() - signalled).toBeLessThan(1000)
     expect((await visitor.readAll()).end).toBe('reset')
