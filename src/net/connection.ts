@@ -5,7 +5,7 @@ import { WarrenError } from '../errors.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import { growSendBuffer, limitPace, missingAtPeer, resetOnClose, takeSocketError } from './libc.ts'
+import { growSendBuffer, limitPace, limitReceiveBuffer, missingAtPeer, resetOnClose, takeSocketError } from './libc.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
@@ -46,6 +46,9 @@ const LASTING = 10_000
 /** Checks of progress per linger: it ends between one linger and one and a quarter after the last byte moved. */
 const LINGER_CHECKS = 4
 
+/** What a bulk transfer has the system hold before it is read, from within this machine, in bytes. */
+const SIP = 128 * 1024
+
 export class Connection implements Owner, Timed {
   handler: Handler = NOBODY
   readonly remoteHost: string
@@ -75,6 +78,8 @@ export class Connection implements Owner, Timed {
   private lingerMs = 0
   private quietChecks = 0
   private moved = false
+  /** It has been looked at whether reads should be smaller. */
+  private sips = false
 
   /** `guarded`: the socket was made with what `resetIfKilled` would set. */
   constructor(
@@ -252,7 +257,17 @@ export class Connection implements Owner, Timed {
 
   onData(buf: Buffer): void {
     this.moved = true
+    if (buf.length > SIP && !this.sips) this.sip()
     if (this.handler.onData(buf)) release(buf)
+  }
+
+  /**
+   * A peer on this machine is as fast as its buffer is copied, and 128 KiB of that keep both busy: what is read is still
+   * in the cache when it is written, and nobody else waits while half a megabyte is read at once.
+   */
+  private sip(): void {
+    this.sips = true
+    if (!this.secure && isLoopback(this.remoteHost)) limitReceiveBuffer(descriptorOf(this.socket), SIP)
   }
 
   onDrain(): void {
@@ -339,6 +354,10 @@ function closeVanished(connection: Connection): void {
 /** Bun has it, its types do not. */
 export function descriptorOf(socket: object): number {
   return 'fd' in socket && typeof socket.fd === 'number' ? socket.fd : -1
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1'
 }
 
 /** An address as a person writes it: an IPv4 address that came in over an IPv6 socket is shown as IPv4. */

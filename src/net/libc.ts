@@ -17,6 +17,7 @@ const SO_LINGER = LINUX ? 13 : 0x0080
 const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
 const SO_SNDBUF = LINUX ? 7 : 0x1001
+const SO_RCVBUF = LINUX ? 8 : 0x1002
 const SO_MAX_PACING_RATE = 47
 const IPPROTO_TCP = 6
 const TCP_INFO = 11
@@ -144,6 +145,14 @@ function sendBufferFor(bytes: number): number {
 export function growSendBuffer(fd: number, bytes: number): void {
   sendBuffer ??= sendBufferFor(bytes)
   if (sendBuffer > 0 && fd >= 0) libc()?.setsockopt(fd | 0, SOL_SOCKET, SO_SNDBUF, ptr(new Int32Array([sendBuffer])), 4)
+}
+
+/** Has the system hold back at most about `bytes` that were not read, instead of ever more. */
+export function limitReceiveBuffer(fd: number, bytes: number): void {
+  const c = libc()
+  if (c === null || fd < 0) return
+  OPTION[0] = bytes
+  c.setsockopt(fd | 0, SOL_SOCKET, SO_RCVBUF, ptr(OPTION), 4)
 }
 
 const pacing = new BigUint64Array(1)
