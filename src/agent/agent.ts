@@ -315,6 +315,7 @@ class RunningAgent implements Agent {
               service.connect(stream, splice)
             },
             wake: () => carrier.wake(),
+            full: () => carrier.full(),
             silent: () => carrier.break('silence'),
             over: how => {
               carrier.finish()

@@ -5,6 +5,8 @@ import type { Memory } from './memory.ts'
 import { TUNING } from './wire.ts'
 
 const BLOCK = TUNING.block
+/** Two blocks: a peer that is woken for each costs more than it gains. */
+const FULL = 2 * BLOCK
 /** A remainder of at most so many bytes is moved out of its block when the session falls idle. */
 const STUB = 4096
 
@@ -51,9 +53,23 @@ export class Ring {
     }
   }
 
+  /** So much is not written yet that it need not wait for more. */
+  get full(): boolean {
+    return this.head - this.sent >= FULL
+  }
+
   /** Writes what is encoded and not yet written. False when the connection took less than it was given. */
   write(write: Write): boolean {
-    while (this.sent < this.head) {
+    return this.#writeUpTo(this.head, write)
+  }
+
+  /** The same, but for the last block, which still fills: two writes of it would be two system calls. */
+  writeBlocks(write: Write): boolean {
+    return this.#writeUpTo(this.head - ((this.head - this.#base) % BLOCK), write)
+  }
+
+  #writeUpTo(end: number, write: Write): boolean {
+    while (this.sent < end) {
       let taken: number
       let len: number
       if (this.sent < this.#base) {
@@ -62,7 +78,7 @@ export class Ring {
       } else {
         const from = this.sent - this.#base
         const offset = from % BLOCK
-        len = Math.min(BLOCK - offset, this.head - this.sent)
+        len = Math.min(BLOCK - offset, end - this.sent)
         taken = write(this.#blocks[(from - offset) / BLOCK]!, offset, len)
       }
       this.sent += taken

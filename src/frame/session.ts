@@ -32,6 +32,8 @@ export interface SessionEvents {
   opened(stream: Stream, opening: Opening): void
   /** There is something to send: call transmit() soon. Once until then. */
   wake(): void
+  /** Call push() now: a block is full, or many bytes want a receipt. It calls nobody back. */
+  full?(): void
   /** Once, last; every stream that had not ended by FIN both ways has been reset. */
   over(how: Over): void
   /** The peer drains: it takes no new streams. */
@@ -116,6 +118,7 @@ export class Session implements Frames {
     this.turns = new Turns(
       options.memory,
       () => this.#wake(),
+      () => this.#events.full?.(),
       stream => this.#forgetIfDone(stream),
     )
     this.#wake()
@@ -176,9 +179,11 @@ export class Session implements Frames {
       window.arrive(ring.tail, ring.head, this.turns.backlogged, now)
       if (this.#waiting()) this.#wake()
     }
-    if (this.#received - this.#receipted >= TUNING.receiptBytes) {
+    const unreceipted = this.#received - this.#receipted
+    if (unreceipted >= TUNING.receiptBytes) {
       this.#receiptDue = true
-      this.#wake()
+      if (unreceipted >= TUNING.receiptAtOnce) this.#events.full?.()
+      if (this.#receiptDue) this.#wake()
     } else if (this.#countable) {
       const soon = this.#received - this.#receipted >= TUNING.receiptSoonBytes
       this.#receiptAt = Math.min(this.#receiptAt, now + (soon ? TUNING.receiptSoon : TUNING.receiptDelay))
@@ -199,10 +204,25 @@ export class Session implements Frames {
     return true
   }
 
+  /**
+   * Writes what need not wait for the end of this turn: whole blocks, and with a receipt all there is. What is written
+   * at once is still in the cache, and the peer goes on while this side reads more. False when the connection is blocked.
+   */
+  push(write: Write, now: number): boolean {
+    if (this.#blocked || this.#over !== null || !this.turns.attached) return !this.#blocked
+    const { ring, window } = this.turns
+    const receipt = this.#receiptDue
+    if (receipt) this.#encodeSessionControl(now)
+    window.sent(ring.head, now)
+    this.#blocked = !(receipt ? ring.write(write) : ring.writeBlocks(write))
+    return !this.#blocked
+  }
+
   #send(write: Write, now: number): boolean {
     // While the connection is blocked all control stays flags and sums: behind bytes that cannot go it would only grow,
     // and what is encoded later has its turn by what waits then.
     if (this.#blocked && !this.turns.ring.write(write)) return false
+    this.#blocked = false
     for (;;) {
       const { ring, window } = this.turns
       if (this.turns.smallSeen) {

@@ -28,6 +28,7 @@ export class Turns {
   readonly scratch = Buffer.allocUnsafeSlow(16)
   readonly #memory: Memory
   readonly #onWake: () => void
+  readonly #onFull: () => void
   readonly #onFinSent: (stream: Stream) => void
 
   // Who has something to say. A stream stands in each at most once; one that is gone is skipped when its turn comes.
@@ -43,11 +44,12 @@ export class Turns {
   /** What small streams may still send in this turn while bulk waits. */
   #smallLeft: number = TUNING.smallTurn
 
-  /** `onWake`: there is something to send. `onFinSent`: a stream said its last. */
-  constructor(memory: Memory, onWake: () => void, onFinSent: (stream: Stream) => void) {
+  /** `onWake`: there is something to send. `onFull`: a block of it. `onFinSent`: a stream said its last. */
+  constructor(memory: Memory, onWake: () => void, onFull: () => void, onFinSent: (stream: Stream) => void) {
     this.ring = new Ring(memory)
     this.#memory = memory
     this.#onWake = onWake
+    this.#onFull = onFull
     this.#onFinSent = onFinSent
   }
 
@@ -297,6 +299,7 @@ export class Turns {
     this.ring.append(this.scratch, 0, putDataHeader(this.scratch, stream.id, n))
     this.ring.append(buf, at, n)
     this.countableHead = this.ring.head
+    if (this.ring.full) this.#onFull()
   }
 
   #putCountable(size: number): void {

@@ -1,6 +1,7 @@
 // How much a session may have in flight: enough to fill the link, and little enough that a small frame behind it does not
-// wait. W = gain × best rate × smallest round trip + a slack (docs/protocol.md, "The window in flight"). In flight is what
-// has not arrived at the peer: a receipt says so, and where a lost packet holds receipts up, the system may know more.
+// wait. W = gain × best rate × smallest round trip + a slack, or the larger of the two on a short path (docs/protocol.md,
+// "The window in flight"). In flight is what has not arrived at the peer: a receipt says so, and where a lost packet holds
+// receipts up, the system may know more.
 import { TUNING } from './wire.ts'
 
 /** While the rate still grows, as fast as TCP itself starts; and from then on, so that it is found out when it can grow. */
@@ -16,6 +17,8 @@ const SLACK_MIN = 32 * 1024
 const SLACK_MAX = 256 * 1024
 /** Near by, while nobody is there to wait behind bulk: both ends work on more at a time, for a sixth of CPU less. */
 const SLACK_ALONE = 3 * 1024 * 1024
+/** Below that, in ms, what both ends take for a turn is longer than the path, and what covers the one covers the other. */
+const SHORT_MS = 1
 /** A path with a round trip from here on, in ms, is far. */
 export const FAR_MS = 4
 /** Bulk is alone when for so many ms no other stream had anything to send. */
@@ -152,7 +155,8 @@ export class Window {
     if (rate === 0 || this.rtt === Number.POSITIVE_INFINITY) return
     const most = this.#alone && this.rtt < FAR_MS ? SLACK_ALONE : SLACK_MAX
     const slack = Math.min(most, SLACK_MIN + rate * SLACK_MS)
-    const size = Math.floor((this.starting ? START_GAIN : GAIN) * rate * this.rtt + slack)
+    const path = (this.starting ? START_GAIN : GAIN) * rate * this.rtt
+    const size = Math.floor(this.rtt < SHORT_MS ? Math.max(path, slack) : path + slack)
     this.size = Math.min(TUNING.windowMax, this.starting ? Math.max(size, TUNING.window) : size)
   }
 }

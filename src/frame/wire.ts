@@ -109,6 +109,8 @@ export const TUNING = {
   block: 131_072,
   /** A receipt is due after so many bytes. */
   receiptBytes: 131_072,
+  /** ... and after so many does not wait for the end of the turn in which they are read. */
+  receiptAtOnce: 1_048_576,
   /** ... or so long after the first unreceipted byte. */
   receiptDelay: 25,
   /** ... or, once so many are not receipted, ... */

@@ -94,6 +94,12 @@ export class Carrier implements Handler {
     setImmediate(this.#onImmediate)
   }
 
+  /** The session has something to send that should not wait for the end of this turn of the event loop. */
+  full(): void {
+    if (this.#connection === null || this.#preamble.length > 0) return
+    this.#blocked = !this.#session!.push(this.#write, performance.now())
+  }
+
   /** The session is over: its last frames go out, then the connection ends. */
   finish(): void {
     if (this.#closing) return

@@ -278,6 +278,7 @@ class RunningRelay implements Relay {
         events: {
           opened: stream => stream.abort(RESET_CODE.PROTOCOL),
           wake: () => carrier.wake(),
+          full: () => carrier.full(),
           silent: () => carrier.break('silence'),
           over: how => {
             carrier.finish()

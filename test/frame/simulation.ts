@@ -25,6 +25,7 @@ export type Tally = {
   refused: number
   sessionsEnded: number
   blockedWrites: number
+  pushes: number
   reentries: number
   /** Connections broken, attempts to resume that came to nothing, and bytes that were sent again. */
   cuts: number
@@ -363,6 +364,7 @@ class Side {
             if (this.awake) throw new Error('woken twice without a transmit between')
             this.awake = true
           },
+          full: () => this.#push(),
           over: how => {
             this.over++
             if (!this.session.attached) world.tally.endedHeld++
@@ -400,17 +402,31 @@ class Side {
     else world.reenter(end)
   }
 
+  readonly #write = (b: Buffer, at: number, len: number): number => {
+    // A part was refused, and a moment later all of it is taken.
+    this.out.refused = false
+    const n = this.out.write(b, at, len)
+    const fresh = this.sent.add(b.subarray(at, at + n))
+    if (fresh.length > 0) this.tap.feed(fresh)
+    return n
+  }
+
   transmit(): void {
     this.awake = false
     this.out.refused = false
     this.out.now = this.world.now
-    const blocked = !this.session.transmit((b, at, len) => {
-      const n = this.out.write(b, at, len)
-      const fresh = this.sent.add(b.subarray(at, at + n))
-      if (fresh.length > 0) this.tap.feed(fresh)
-      return n
-    }, this.world.now)
+    const blocked = !this.session.transmit(this.#write, this.world.now)
     if (blocked !== this.out.refused) throw new Error('transmit says something else than write did')
+    if (blocked) this.world.tally.blockedWrites++
+  }
+
+  /** As a carrier does, unless the connection is blocked; and now and then it has no time for it. */
+  #push(): void {
+    if (this.out.refused || this.world.random.chance(8)) return
+    this.out.now = this.world.now
+    const blocked = !this.session.push(this.#write, this.world.now)
+    if (blocked !== this.out.refused) throw new Error('push says something else than write did')
+    this.world.tally.pushes++
     if (blocked) this.world.tally.blockedWrites++
   }
 
@@ -777,6 +793,7 @@ export function newTally(): Tally {
     refused: 0,
     sessionsEnded: 0,
     blockedWrites: 0,
+    pushes: 0,
     reentries: 0,
     cuts: 0,
     brokenOff: 0,

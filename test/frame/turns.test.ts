@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'bun:test'
 import { RESET_CODE, type Stream, TUNING } from '../../src/frame/index.ts'
 import { BIND, DATA, DATA_INIT, FIN, LIMIT, PING, PONG, RECEIPT, RESET } from '../../src/frame/wire.ts'
-import { Collect, ofType, Peer, type Read, raw } from './peer.ts'
+import { Collect, ofType, Peer, type Read, raw, readFrames } from './peer.ts'
 
 /** Bytes of payload of each stream, in `frames`. */
 function shares(frames: readonly Read[]): Map<number, number> {
@@ -274,6 +274,80 @@ describe('wake-ups', () => {
     receiptAll(peer)
     expect(peer.wakes).toBe(wakes + 1)
     expect(typesOf(peer.frames())).toEqual([BIND])
+  })
+})
+
+describe('what need not wait for the end of a turn', () => {
+  /** Lets the session push when it asks for it. */
+  function pushing(room = Number.POSITIVE_INFINITY) {
+    const pushes: number[][] = []
+    const parts: Buffer[] = []
+    let left = room
+    const peer: Peer = new Peer({
+      opener: true,
+      peerFirstCredit: 16 * 1024 * 1024,
+      events: {
+        full: () => {
+          const sizes: number[] = []
+          const write = (b: Buffer, at: number, len: number): number => {
+            const n = Math.min(len, left)
+            left -= n
+            sizes.push(n)
+            parts.push(Buffer.from(b.subarray(at, at + n)))
+            peer.written += n
+            return n
+          }
+          peer.session.push(write, peer.now)
+          pushes.push(sizes)
+        },
+      },
+    })
+    return { peer, pushes, pushed: () => Buffer.concat(parts) }
+  }
+
+  test('two blocks of bulk are written while they are offered, the last part of a block only by transmit', () => {
+    const { peer, pushes, pushed } = pushing()
+    const stream = peer.open()
+    peer.frames()
+    peer.send(raw.receipt(peer.written))
+    peer.session.turns.window.size = 1024 * 1024
+    stream.offer(Buffer.alloc(200_000, 1))
+    expect(pushes).toEqual([])
+    stream.offer(Buffer.alloc(150_000, 2))
+    expect(pushes).toEqual([[TUNING.block, TUNING.block]])
+    const frames = ofType(readFrames(Buffer.concat([pushed(), peer.bytes()])), DATA)
+    const sent = Buffer.concat(frames.map(f => f[2] as Buffer))
+    expect(sent.equals(Buffer.alloc(350_000, 2).fill(1, 0, 200_000))).toBe(true)
+  })
+
+  test('a receipt for more than a mebibyte, though its reader is still in the middle of a turn', () => {
+    const { peer, pushes, pushed } = pushing()
+    peer.frames()
+    const ping = raw.ping(1)
+    const pings = Buffer.concat(Array.from({ length: TUNING.receiptAtOnce / ping.length / 2 + 1 }, () => ping))
+    const wakes = peer.wakes
+    peer.send(pings)
+    expect(pushes).toEqual([])
+    expect(peer.wakes).toBe(wakes + 1)
+    peer.send(pings)
+    expect(pushes.length).toBe(1)
+    expect(ofType(readFrames(pushed()), RECEIPT)).toEqual([[RECEIPT, 0, peer.session.position()]])
+    expect(ofType(peer.frames(), RECEIPT)).toEqual([])
+  })
+
+  test('nothing more to a connection that is blocked, and nothing of a session that is over', () => {
+    const { peer, pushes } = pushing(TUNING.block + 1)
+    const stream = peer.open()
+    peer.frames()
+    peer.send(raw.receipt(peer.written))
+    stream.offer(Buffer.alloc(TUNING.window))
+    expect(pushes).toEqual([[TUNING.block, 1]])
+    expect(peer.session.push(() => expect.unreachable(), peer.now)).toBe(false)
+
+    const over = pushing().peer
+    over.send(Buffer.alloc(0))
+    over.session.close(7, '')
+    expect(over.session.push(() => expect.unreachable(), over.now)).toBe(true)
   })
 })
 

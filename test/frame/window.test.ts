@@ -302,12 +302,23 @@ describe('bulk that is alone', () => {
   test('near by it has more in flight, until another stream has something to send, and again a quarter of a second later', () => {
     const { window, go, at } = settled(800_000, 0.2)
     const alone = go(1_000)
-    expect(alone).toBeGreaterThan(3 * 1024 * 1024)
+    expect(alone).toBe(3 * 1024 * 1024)
     window.small(at())
     const beside = window.size
-    expect(beside).toBeLessThan(512 * 1024)
+    expect(beside).toBe(256 * 1024)
     expect(go(240)).toBe(beside)
     expect(go(30)).toBe(alone)
+  })
+
+  test('on a short path the slack covers the path as well, until that is the longer one', () => {
+    const quick = settled(800_000, 0.9)
+    quick.go(1_000)
+    quick.window.small(quick.at())
+    expect(quick.window.size).toBe(Math.floor(1.1 * 800_000 * 0.9))
+    const long = settled(800_000, 1)
+    long.go(1_000)
+    long.window.small(long.at())
+    expect(long.window.size).toBe(Math.floor(1.1 * 800_000) + 256 * 1024)
   })
 
   test('from afar it has not: the queue on the way would be as long', () => {

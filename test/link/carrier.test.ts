@@ -76,6 +76,7 @@ function carried() {
           streams.push(stream)
         },
         wake: () => carrier.wake(),
+        full: () => carrier.full(),
         silent: () => carrier.break('silence'),
         over: () => carrier.finish(),
       },
@@ -189,6 +190,36 @@ describe('from detach() on', () => {
     carrier.onDrain()
     expect(second.bytes.subarray(0, 7).toString()).toBe('RESUMED')
     expect(second.bytes.length).toBeGreaterThan(7)
+    carrier.detach()
+  })
+})
+
+describe('a turn that offers much', () => {
+  test('two blocks of it are written before it is over', () => {
+    const { first, carrier, streams } = carried()
+    first.arrives(raw.dataInit(1, 1, 1 << 24))
+    streams[0]!.offer(Buffer.alloc(TUNING.window))
+    expect(first.bytes.length).toBe(2 * TUNING.block)
+    carrier.detach()
+  })
+
+  test('not before the preamble is, and not to a connection that is blocked', async () => {
+    const { carrier, first, streams } = carried()
+    first.arrives(raw.dataInit(1, 1, 1 << 24))
+    carrier.detach()
+    const second = new FakeConnection()
+    carrier.resume(second.asConnection, 0, Buffer.from('RESUMED'), NOTHING)
+    streams[0]!.offer(Buffer.alloc(TUNING.window))
+    expect(second.written).toEqual([])
+    second.room = 10
+    await turn()
+    expect(second.bytes.length).toBe(10)
+    second.room = Number.POSITIVE_INFINITY
+    second.arrives(raw.receipt(3))
+    carrier.full()
+    expect(second.bytes.length).toBe(10)
+    carrier.onDrain()
+    expect(second.bytes.length).toBeGreaterThan(TUNING.window)
     carrier.detach()
   })
 })
