@@ -5,6 +5,8 @@ import { Memory, Session, type Sink, type Stream } from '../../src/frame/index.t
 
 const BATCHES = 30
 const FRAMES = 4000
+/** With the largest payload, more than two blocks. */
+const TURN = 100
 
 class Count implements Sink {
   bytes = 0
@@ -24,13 +26,18 @@ function objects(): number {
   return n
 }
 
-function measure(payload: number): { perFrame: number; bytes: number } {
+function measure(payload: number): { perFrame: number; bytes: number; pushes: number } {
   const memory = new Memory()
   const sink = new Count()
   let accepted: Stream | null = null
   const events = { wake() {}, over() {} }
   const options = { peerFirstCredit: 65_536, deadAfter: 5000, memory }
-  const relay = new Session({ ...options, opener: true, events: { ...events, opened() {} } }, 0)
+  let pushes = 0
+  const full = () => {
+    pushes++
+    relay.push(write, now)
+  }
+  const relay: Session = new Session({ ...options, opener: true, events: { ...events, opened() {}, full } }, 0)
   const opened = (stream: Stream) => {
     stream.sink = sink
     accepted = stream
@@ -43,18 +50,20 @@ function measure(payload: number): { perFrame: number; bytes: number } {
     filled += len
     return len
   }
+  // What was pushed meanwhile comes first.
   const carry = (from: Session, to: Session, now: number) => {
-    filled = 0
     from.transmit(write, now)
     if (filled > 0) to.receive(wire.subarray(0, filled), now)
+    filled = 0
   }
   const stream = relay.open({ tunnel: 1, visitor: 'v', edge: 'e' }, new Count())!
   const chunk = Buffer.alloc(payload)
   let now = 0
   const batch = () => {
-    for (let i = 0; i < FRAMES; i += 50) {
+    for (let i = 0; i < FRAMES; i += TURN) {
       // What finds no room is offered again after the receipts.
-      for (let k = 0; k < 50; k++) if (!stream.offer(chunk)) break
+      relay.turns.window.size = 1024 * 1024
+      for (let k = 0; k < TURN; k++) if (!stream.offer(chunk)) break
       now += 30
       carry(relay, agent, now)
       agent.tick(now)
@@ -72,7 +81,7 @@ function measure(payload: number): { perFrame: number; bytes: number } {
     left += Math.max(0, objects() - start)
   }
   const bytes = sink.bytes - before
-  return { perFrame: left / (bytes / payload), bytes }
+  return { perFrame: left / (bytes / payload), bytes, pushes }
 }
 
 if (import.meta.main) console.log(JSON.stringify([64, 1000, 4000].map(measure)))
