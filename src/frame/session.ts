@@ -85,6 +85,8 @@ export class Session implements Frames {
   #lastId = 0
   #granted = 0
   #peerDrains = false
+  /** The edge that was named last: thousands of streams came in by the same one, and share the text. */
+  #edge = ''
 
   #goaway: { code: number; text: string } | null = null
   #awake = false
@@ -504,7 +506,8 @@ export class Session implements Frames {
       return
     }
     this.#streams.set(stream.id, stream)
-    this.#events.opened(stream, { tunnel: m.tunnel, visitor: m.visitor, edge: m.edge })
+    if (m.edge !== this.#edge) this.#edge = m.edge
+    this.#events.opened(stream, { tunnel: m.tunnel, visitor: m.visitor, edge: this.#edge })
   }
 
   /** The open stream `id`; null when it is over, and frames still on their way to it are to be dropped. */

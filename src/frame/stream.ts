@@ -88,6 +88,16 @@ export class Stream implements Stalled {
     this.window = TUNING.firstCredit
   }
 
+  /** The sink was told of the peer's FIN. */
+  get delivered(): boolean {
+    return this.#ended
+  }
+
+  /** Its session is over. */
+  get orphaned(): boolean {
+    return this.#session.isOver
+  }
+
   /** Bytes received and not yet taken by the sink. */
   get queued(): number {
     return this.#queued

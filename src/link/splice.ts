@@ -34,7 +34,6 @@ export class Splice implements Handler, Sink {
   ended: StreamEnd | null = null
   /** The dial to the local service while it lasts; given up when the stream is. */
   dialing: Dialing | null = null
-  readonly #session: Session
   readonly #onDone: OnDone
   #connection: Connection | null = null
   #stream: Stream | null = null
@@ -43,18 +42,16 @@ export class Splice implements Handler, Sink {
   #behind = false
   /** The session is between two connections. */
   #held = false
-  #sinkEnded = false
 
-  constructor(session: Session, opening: Opening, onDone: OnDone) {
-    this.#session = session
+  constructor(opening: Opening, onDone: OnDone) {
     this.opening = opening
     this.#onDone = onDone
   }
 
   /** A visitor's connection is there first: opens a stream for it. False (and a reset) when the session takes none. */
-  open(connection: Connection): boolean {
+  open(connection: Connection, session: Session): boolean {
     this.#attach(connection)
-    this.#stream = this.#session.open(this.opening, this)
+    this.#stream = session.open(this.opening, this)
     if (this.#stream !== null) return true
     this.ended = 'busy'
     connection.abort()
@@ -73,7 +70,7 @@ export class Splice implements Handler, Sink {
     if (this.ended !== null) return false
     this.#attach(connection)
     this.#stream!.flush()
-    if (this.#sinkEnded) connection.shutdown()
+    if (this.#stream!.delivered) connection.shutdown()
     return true
   }
 
@@ -122,7 +119,7 @@ export class Splice implements Handler, Sink {
   }
 
   onClose(how: Ended): void {
-    if (how !== 'closed' || !this.#sourceEnded || !this.#sinkEnded) {
+    if (how !== 'closed' || !this.#sourceEnded || !this.#stream?.delivered) {
       this.ended ??= how === 'timeout' ? 'timeout' : 'reset'
       this.#stream?.abort(RESET_CODE.ABORTED)
     }
@@ -156,14 +153,13 @@ export class Splice implements Handler, Sink {
   }
 
   end(): void {
-    this.#sinkEnded = true
     if (this.#connection === null) return
     this.#connection.shutdown()
     this.#lingerIfFinished()
   }
 
   reset(code: ResetCode): void {
-    this.ended ??= this.#session.isOver ? 'lost' : END_OF[code]
+    this.ended ??= this.#stream!.orphaned ? 'lost' : END_OF[code]
     if (this.#connection === null) this.#done(this.ended)
     else this.#connection.abort()
   }

@@ -324,10 +324,10 @@ export class Tunnels {
   #carry(tunnel: Tunnel, member: Member, visitor: Connection): Splice {
     const from = formatHostPort(visitor.remoteHost, visitor.remotePort)
     const opening = { tunnel: tunnel.id, visitor: from, edge: tunnel.address }
-    const splice = new Splice(member.session, opening, tunnel.onDone)
+    const splice = new Splice(opening, tunnel.onDone)
     member.splices.add(splice)
     this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name, key: member.fingerprint })
-    splice.open(visitor)
+    splice.open(visitor, member.session)
     return splice
   }
 
