@@ -19,7 +19,7 @@ export class Progress implements Watcher {
 
   step(scenario: Scenario, contender: Contender, round: number): void {
     const part = this.#done++ / this.#total
-    const where = `${scenario.id}, round ${round + 1}`
+    const where = `${scenario.id}, ${round < 0 ? 'warm-up' : `round ${round + 1}`}`
     if (this.#live) {
       const full = Math.round(part * BAR)
       const bar = '█'.repeat(full) + '░'.repeat(BAR - full)

@@ -162,9 +162,9 @@ export async function writePage(
     `<!-- Made by \`bun run bench\`. Do not edit. -->
 # Benchmarks
 
-${header.date}, on ${header.machine}; ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C), with
-the load, both ends and the service on this one machine; load average before: ${header.load}. Repeat it with
-\`bun run bench:setup && bun run bench\`; [bench/README.md](../bench/README.md) says how it measures.
+${header.date}, on ${header.machine}; ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C), after
+one that does not count, with the load, both ends and the service on this one machine; load average before: ${header.load}.
+Repeat it with \`bun run bench:setup && bun run bench\`; [bench/README.md](../bench/README.md) says how it measures.
 
 A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
 one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half).

@@ -25,7 +25,7 @@ export type Failure = { scenario: string; contender: string; message: string }
 export type Results = { values: Values; failures: Failure[] }
 
 export interface Watcher {
-  /** One measurement begins. */
+  /** One measurement begins, of a round that counts or of the one before them, -1. */
   step(scenario: Scenario, contender: Contender, round: number): void
   failed(failure: Failure): void
 }
@@ -107,13 +107,23 @@ export function casesOf(plan: Plan, stage: Stage): Case[] {
 
 const measures = (one: Case, contender: Contender): boolean => one.only?.includes(contender.id) ?? true
 
+/**
+ * Where a stage stays up and the machine is the limit, the first round is -1 and does not count: by then everybody's caches
+ * are full and compilers done. What a cold start costs has a scenario of its own.
+ */
+function firstRound(plan: Plan, stage: Stage): number {
+  return plan.smoke || stage.fresh || stage.link !== undefined ? 0 : -1
+}
+
 /** How many measurements a plan takes. */
 export function steps(plan: Plan): number {
   let count = 0
   for (const scenario of plan.scenarios)
-    for (const stage of scenario.stages)
+    for (const stage of scenario.stages) {
+      const rounds = plan.rounds - firstRound(plan, stage)
       for (const one of casesOf(plan, stage))
-        count += contendersOf(plan, scenario).filter(contender => measures(one, contender)).length * plan.rounds
+        count += contendersOf(plan, scenario).filter(contender => measures(one, contender)).length * rounds
+    }
   return count
 }
 
@@ -172,7 +182,7 @@ async function runStage(
       fail(contender.id, thrown, entrant.said)
     }
   }
-  for (let round = 0; round < plan.rounds; round++)
+  for (let round = firstRound(plan, stage); round < plan.rounds; round++)
     for (const one of casesOf(plan, stage))
       for (const entrant of entrants.filter(entrant => measures(one, entrant.contender))) {
         watcher.step(scenario, entrant.contender, round)
@@ -184,6 +194,7 @@ async function runStage(
           fail(entrant.contender.id, thrown)
         }
         if (stage.fresh) await entrant[Symbol.asyncDispose]()
+        if (round < 0) continue
         for (const figure of one.figures)
           keep(results.values, figure.id, entrant.contender.id, round, found[figure.id] ?? null)
       }
