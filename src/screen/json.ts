@@ -1,4 +1,4 @@
-// JSON lines for scripts: one object a line. Events keep the fields of telemetry/events.ts.
+// JSON lines for scripts: one object a line. Events keep the fields of telemetry/events.ts, and the view adds the time.
 import { UNSAFE } from '../telemetry/log.ts'
 
 /** A value as JSON in one line, with everything that a terminal could obey as `\u` escapes: the same value when parsed. */

@@ -37,7 +37,7 @@ export function openView(options: ViewOptions, out: Output, err: Output, termina
 
 function jsonView(options: ViewOptions, out: Output, err: Output): View {
   return {
-    emit: event => out.line(jsonLine(event)),
+    emit: event => out.line(jsonLine({ ...event, time: new Date().toISOString() })),
     log: logTo(err, options.level ?? (options.quiet ? 'error' : 'info')),
     say: () => {},
     watch: () => {},
