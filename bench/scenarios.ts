@@ -274,7 +274,7 @@ function pgbenchCase(id: string, label: string, flags: string[]): Case {
     measure: async (run, found) => {
       const { at, world, seconds } = run
       const place = ['-h', at.host, '-p', String(at.port), '-U', 'postgres']
-      const time = ['-T', String(Math.max(1, Math.round(seconds)))]
+      const time = ['-T', String(Math.ceil(seconds))]
       const text = await output(world.front, [
         'pgbench',
         '-n',
