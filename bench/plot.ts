@@ -42,7 +42,7 @@ function rowsOf(values: Values, figure: Figure, contenders: readonly Contender[]
       kind: kindOf(contender),
       value,
       low: cut ? end : Math.max(0, Math.min(...all)),
-      high: Math.min(end * 1.05, Math.max(...all)),
+      high: cut ? end : Math.min(end * 1.05, Math.max(...all)),
       bar: Math.max(0, Math.min(end, value)),
       text: cut ? `${written(value)} →` : written(value),
     }
