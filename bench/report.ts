@@ -167,7 +167,8 @@ one that does not count, with the load, both ends and the service on this one ma
 Repeat it with \`bun run bench:setup && bun run bench\`; [bench/README.md](../bench/README.md) says how it measures.
 
 A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
-one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half).
+one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half). In the plots a thin line goes from
+the least to the most, and an arrow marks a bar that is longer than there is room for.
 
 ${contendersTable(header, contenders)}
 
