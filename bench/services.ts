@@ -2,7 +2,7 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { loadProgram, reach } from './load.ts'
-import { freePort, Group, output, type World } from './processes.ts'
+import { freePort, Group, output, program, type World } from './processes.ts'
 
 export type ServiceKind = {
   readonly id: string
@@ -70,7 +70,7 @@ events { worker_connections 4096; }
 http {\n  access_log off;\n  keepalive_requests 1000000000;\n  client_body_temp_path ${group.folder};
   server {\n    listen ${world.back.host}:${port} backlog=4096;\n    root ${root};\n  }\n}\n`,
     )
-    group.start(world.back, ['nginx', '-e', join(group.folder, 'nginx.log'), '-c', file])
+    group.start(world.back, [program('nginx')!, '-e', join(group.folder, 'nginx.log'), '-c', file])
   },
 }
 
@@ -87,7 +87,7 @@ export function postgresProgram(name: string): string {
 
 export const postgres: ServiceKind = {
   id: 'postgres',
-  programs: ['pgbench', 'runuser'],
+  programs: ['pgbench', 'setpriv'],
   hello: SSL_REQUEST,
   start: async (world, group, port) => {
     const data = join(group.folder, 'pg')
@@ -96,8 +96,8 @@ export const postgres: ServiceKind = {
       Number(Bun.spawnSync(['id', flag, POSTGRES_USER]).stdout.toString().trim()),
     )
     chownSync(data, uid!, gid!)
-    // It refuses to run as root.
-    const as = ['runuser', '-u', POSTGRES_USER, '--']
+    // It refuses to run as root. What stands between is gone when it runs, so that a signal to the child is one to it.
+    const as = ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--']
     const initdb = [
       postgresProgram('initdb'),
       '-D',
