@@ -13,6 +13,10 @@ root=${WARREN_BENCH:-${XDG_CACHE_HOME:-$HOME/.cache}/warren-bench}
 jobs=${JOBS:-2}
 mkdir -p "$root/bin"
 
+need() {
+  command -v "$1" >/dev/null || { echo "setup.sh: $1 is missing, and $2 is built with it" >&2; exit 1; }
+}
+
 debian() {
   apt-get update
   DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
@@ -22,11 +26,13 @@ debian() {
 
 # Not --locked: the `time` crate that rathole's lock file names does not compile with Rust 1.80 and later.
 rathole() {
+  need cargo rathole
   nice cargo install rathole --version "$RATHOLE" --root "$root" -j "$jobs"
   echo "rathole $RATHOLE (crates.io)" >"$root/rathole.version"
 }
 
 bore() {
+  need cargo bore
   nice cargo install bore-cli --version "$BORE" --locked --root "$root" -j "$jobs"
   echo "bore $BORE (crates.io)" >"$root/bore.version"
 }
@@ -35,6 +41,7 @@ bore() {
 # `go install` asks for a module's list of versions, which not every proxy has.
 unpacked() {
   from=$(cd "$root" && go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [ -n "$from" ] || { echo "setup.sh: no module $1" >&2; exit 1; }
   copy=$(mktemp -d)
   cp -r "$from/." "$copy"
   chmod -R u+w "$copy"
@@ -46,6 +53,7 @@ build() {
 }
 
 chisel() {
+  need go chisel
   copy=$(unpacked "github.com/jpillora/chisel@$CHISEL")
   build "$copy" '' chisel .
   rm -rf "$copy"
@@ -54,6 +62,7 @@ chisel() {
 
 # By its Makefile's own flags; noweb: the module does not hold the built pages of its dashboard.
 frp() {
+  need go frp
   copy=$(unpacked "github.com/fatedier/frp@$FRP")
   build "$copy" frps,noweb frps ./cmd/frps
   build "$copy" frpc,noweb frpc ./cmd/frpc
@@ -61,9 +70,9 @@ frp() {
   echo "frp $FRP (Go modules)" >"$root/frp.version"
 }
 
-for part in "${@:-all}"; do
+[ $# -gt 0 ] || set -- debian rathole bore chisel frp
+for part; do
   case $part in
-    all) debian && rathole && bore && chisel && frp ;;
     debian | rathole | bore | chisel | frp) "$part" ;;
     *) echo "setup.sh: $part is not one of debian, rathole, bore, chisel, frp" >&2; exit 2 ;;
   esac
