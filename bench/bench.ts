@@ -4,11 +4,11 @@ import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { whyNoLink } from '../test/wan/wanlink.ts'
-import { CONTENDERS, missing, program } from './contenders.ts'
+import { CONTENDERS, missing } from './contenders.ts'
 import { GOALS, judge, ratio } from './goals.ts'
-import { ROOT } from './load.ts'
+import { program, ROOT } from './processes.ts'
 import { Progress } from './progress.ts'
-import { type Header, terminalText, writePage } from './report.ts'
+import { type Header, type Saved, savedText, terminalText, writePage } from './report.ts'
 import { type Plan, type Results, run, steps } from './run.ts'
 import { figuresOf, SCENARIOS } from './scenarios.ts'
 
@@ -17,20 +17,19 @@ const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--sec
   --only        scenarios: ${SCENARIOS.map(scenario => scenario.id).join(', ')}
   --contenders  ${CONTENDERS.map(contender => contender.id).join(', ')}; warren and direct always run
   --rounds      of every measurement [4]
-  --seconds     of every measurement [2]
+  --seconds     of every measurement, whole ones [2]
   --cores       that everything runs on [all]
-  --smoke       under a minute, against stunnel; fails below half of the goals
+  --smoke       under a minute, against stunnel, or haproxy without it; fails below half of the goals
   --page        write the page here [docs/benchmarks.md, after a whole run on a quiet machine]
   --from        results of earlier runs, to write a page of them; figures of a later one replace those of the first
 `
+const HERE = import.meta.dir
 const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
 const PAGE_ROUNDS = 4
 /** On two cores, as the goals are said for: with more, contenders of several threads have some that are idle. */
-const SMOKE = { contenders: ['stunnel'], seconds: 1, rounds: 2, cores: '2', factor: 0.5 }
+const SMOKE = { contenders: ['stunnel', 'haproxy'], seconds: 1, rounds: 2, cores: '2', factor: 0.5 }
 /** Of a machine that does nothing else. */
 const QUIET = 1
-
-type Saved = { header: Header; values: [string, [string, (number | null)[]][]][]; failures: Results['failures'] }
 
 function usage(message: string): never {
   console.error(`${message}\n\n${USAGE}`)
@@ -59,7 +58,7 @@ function options() {
 
 function count(text: string | undefined, fallback: number, flag: string): number {
   const value = text === undefined ? fallback : Number(text)
-  if (!(value > 0)) usage(`${flag}: '${text}' is not a number above 0`)
+  if (!Number.isSafeInteger(value) || value < 1) usage(`${flag}: '${text}' is not a whole number above 0`)
   return value
 }
 
@@ -68,6 +67,7 @@ function pick<T extends { id: string }>(all: readonly T[], wanted: string | unde
   const ids = wanted.split(',').filter(id => id !== '')
   const unknown = ids.find(id => !all.some(one => one.id === id))
   if (unknown !== undefined) usage(`${flag}: there is no '${unknown}'`)
+  if (ids.length === 0) usage(`${flag}: names nothing`)
   return all.filter(one => ids.includes(one.id))
 }
 
@@ -89,10 +89,17 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
     return [line.replace(/^nginx version: /, '').replace(/ \[.*| Copyright.*| \(cJSON.*/, '')]
   })
   const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`
-  const congestion = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'latin1').trim()
+  const setting = (name: string) => readFileSync(`/proc/sys/net/${name}`, 'latin1').trim().replaceAll(/\s+/g, ' ')
+  const tcp = `TCP ${setting('ipv4/tcp_congestion_control')}, wmem_max ${setting('core/wmem_max')}, tcp_rmem ${setting('ipv4/tcp_rmem')}`
+  const git = (...words: string[]) =>
+    said(['git', '-C', HERE, ...words])
+      .stdout.toString()
+      .trim()
   return {
     date: new Date().toISOString().slice(0, 10),
-    machine: `${cores()} cores (${cpus()[0]?.model ?? 'unknown'}), ${memory}, Linux ${release()}, TCP ${congestion}, Bun ${Bun.version}`,
+    commit: `${git('rev-parse', '--short', 'HEAD') || 'unknown'}${git('status', '--porcelain', '-uno') === '' ? '' : '+'}`,
+    command: `bun run bench ${Bun.argv.slice(2).join(' ')}`.trim(),
+    machine: `${cores()} of ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${memory}, Linux ${release()}, ${tcp}, Bun ${Bun.version}`,
     rounds: plan.rounds,
     seconds: plan.seconds,
     load: load.toFixed(2),
@@ -104,6 +111,7 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
 
 /** This process and all that it starts: most of them ask how many cores they may have. */
 function restrict(cores: number): void {
+  if (cores > cpus().length) usage(`--cores: there are ${cpus().length}`)
   const list = cores === 1 ? '0' : `0-${cores - 1}`
   const taskset = Bun.spawnSync(['taskset', '-a', '-c', '-p', list, String(process.pid)], { stderr: 'pipe' })
   if (taskset.exitCode !== 0) usage(`--cores: ${taskset.stderr.toString().trim()}`)
@@ -125,20 +133,25 @@ async function main(): Promise<number> {
   const limit = flags.cores ?? (smoke ? SMOKE.cores : undefined)
   if (limit !== undefined) restrict(count(limit, 0, '--cores'))
   const load = loadavg()[0]!
-  const wanted = pick(
-    CONTENDERS,
-    smoke ? (flags.contenders ?? SMOKE.contenders.join(',')) : flags.contenders,
-    '--contenders',
-  )
+  const smokers = CONTENDERS.filter(one => SMOKE.contenders.includes(one.id))
+  const smoker = smokers
+    .toSorted((a, b) => SMOKE.contenders.indexOf(a.id) - SMOKE.contenders.indexOf(b.id))
+    .find(one => !missing(one))
+  if (smoke && flags.contenders === undefined && smoker === undefined) {
+    console.error(`--smoke needs something to compare with: ${smokers[0]!.install}`)
+    return 1
+  }
+  const wanted = pick(CONTENDERS, flags.contenders ?? (smoke ? smoker!.id : undefined), '--contenders')
   const asked = CONTENDERS.filter(one => one.id === 'warren' || one.id === 'direct' || wanted.includes(one))
   const contenders = asked.filter(one => !missing(one))
   for (const one of asked.filter(missing)) console.error(`${one.label} is not installed, and left out: ${one.install}`)
-  if (smoke && contenders.length < 3) usage('--smoke needs something to compare with')
   const linked = whyNoLink()
   const scenarios = pick(SCENARIOS, flags.only, '--only').filter(scenario => {
     const absent = scenario.service.programs.filter(name => program(name) === null)
-    const inTheWay = absent.length > 0 ? `${absent.join(', ')} not installed: bench/setup.sh debian` : null
-    const why = inTheWay ?? (scenario.stages.some(stage => stage.link !== undefined) ? linked : null)
+    const inTheWay = absent.length > 0 ? `${absent.join(', ')} not installed: sh bench/setup.sh debian` : null
+    const asRoot =
+      scenario.asRoot && process.getuid?.() !== 0 ? 'it starts its service as another user: run as root' : null
+    const why = inTheWay ?? asRoot ?? (scenario.stages.some(stage => stage.link !== undefined) ? linked : null)
     if (why !== null) console.error(`scenario ${scenario.id} is left out: ${why}`)
     return why === null
   })
@@ -161,12 +174,21 @@ async function main(): Promise<number> {
   if (smoke) return guard(results, plan)
   const saved = save(header, results)
   console.log(`\nresults: ${saved}`)
-  const whole = plan.scenarios.length === SCENARIOS.length && plan.rounds >= PAGE_ROUNDS && load <= QUIET
-  const page = flags.page ?? (whole ? PAGE : null)
-  if (page === null) return 0
+  const status = results.failures.length > 0 ? 1 : 0
+  const lacks = [
+    plan.scenarios.length < SCENARIOS.length && 'not every scenario',
+    contenders.length < CONTENDERS.length && 'not every contender',
+    plan.rounds < PAGE_ROUNDS && `fewer than ${PAGE_ROUNDS} rounds`,
+    load > QUIET && 'a machine that was not quiet',
+  ].filter(lack => lack !== false)
+  if (flags.page === undefined && lacks.length > 0) {
+    console.log(`no page: ${lacks.join(', ')}; --page FILE writes one all the same`)
+    return status
+  }
+  const page = flags.page ?? PAGE
   await writePage(page, header, results, plan.scenarios, plan.contenders)
   console.log(`page: ${page}`)
-  return 0
+  return status
 }
 
 /** Only a collapse: below half of what must be reached. */
@@ -188,20 +210,27 @@ function guard({ values, failures }: Results, plan: Plan): number {
   return failed > 0 || passed === 0 ? 1 : 0
 }
 
-function save(header: Header, { values, failures }: Results): string {
+function save(header: Header, results: Results): string {
   const folder = join(ROOT, 'results')
   mkdirSync(folder, { recursive: true })
   const file = join(folder, `${new Date().toISOString().replaceAll(':', '-')}.json`)
-  const saved: Saved = { header, values: [...values].map(([id, by]) => [id, [...by]]), failures }
-  writeFileSync(file, `${JSON.stringify(saved)}\n`)
+  writeFileSync(file, savedText(header, results))
   return file
 }
 
+/** A saved run, or the end of this one. */
+function read(file: string): Saved {
+  try {
+    const saved = JSON.parse(readFileSync(file, 'utf8')) as Saved
+    if (!Array.isArray(saved.values) || saved.header === undefined) throw new Error('it holds no results')
+    return saved
+  } catch (thrown) {
+    return usage(`--from: ${file}: ${thrown instanceof Error ? thrown.message : String(thrown)}`)
+  }
+}
+
 async function again(files: readonly string[], page: string): Promise<number> {
-  const [{ header, values, failures }, ...later] = files.map(file => JSON.parse(readFileSync(file, 'utf8'))) as [
-    Saved,
-    ...Saved[],
-  ]
+  const [{ header, values, failures }, ...later] = files.map(read) as [Saved, ...Saved[]]
   const contenders = CONTENDERS.filter(({ id }) => header.versions[id] !== undefined)
   const results: Results = { values: new Map(values.map(([id, by]) => [id, new Map(by)])), failures }
   const notes: string[] = []
@@ -210,10 +239,10 @@ async function again(files: readonly string[], page: string): Promise<number> {
     const again = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => run.values.some(([name]) => name === id)))
     results.failures = results.failures.filter(({ scenario }) => !again.some(({ id }) => id === scenario))
     results.failures.push(...run.failures)
-    const labels = again.flatMap(figuresOf).filter(({ id }) => run.values.some(([name]) => name === id))
-    const what = [...new Set(labels.map(({ label }) => label))].join(', ')
+    const { date, commit, rounds, seconds, load } = run.header
+    const titles = again.map(({ title }) => `“${title}”`).join(', ')
     notes.push(
-      `${again.map(({ title }) => title).join(', ')} (${what}): of a run of its own on ${run.header.date}, ${run.header.rounds} rounds.`,
+      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}.`,
     )
   }
   const scenarios = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => results.values.has(id)))

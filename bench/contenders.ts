@@ -1,11 +1,12 @@
 // What is compared: how each is installed, started and set up. All run with their defaults but for what `setting` says;
 // none of them logs per connection. A contender is started for a service and gives its public port.
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
 import type { Event } from '../src/telemetry/events.ts'
 import { leaveNone, lines } from '../test/oracle/process.ts'
-import { ROOT, reach } from './load.ts'
-import { freePort, type Group, output, type World } from './processes.ts'
+import { reach } from './load.ts'
+import { descriptors, freePort, type Group, output, program, ROOT, type World } from './processes.ts'
 
 /** One contender to be started: for which service, where, with which files. */
 export type Setup = {
@@ -37,15 +38,9 @@ export type Contender = {
   start: ((setup: Setup, group: Group) => Promise<void>) | null
 }
 
-const DEBIAN = 'bench/setup.sh debian'
+const DEBIAN = 'sh bench/setup.sh debian'
 const LISTEN_MS = 10_000
 const nothing = async () => {}
-
-/** The path of a program, from Debian or from setup.sh; null when it is not installed. */
-export function program(name: string): string | null {
-  const own = join(ROOT, 'bin', name)
-  return existsSync(own) ? own : Bun.which(name, { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` })
-}
 
 function found(name: string): string {
   const path = program(name)
@@ -82,10 +77,6 @@ const direct: Contender = {
   prepare: nothing,
   start: null,
 }
-
-/** How many a process may have here. */
-const descriptors = () =>
-  Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1])
 
 /** It refuses to start when it may not have two for each connection, and so many more. */
 const HAPROXY_OWN = 200
@@ -216,7 +207,7 @@ function rathole(id: string, label: string, tls: boolean): Contender {
     encryption: tls ? 'TLS (OpenSSL)' : null,
     setting: tls ? 'transport tls' : 'transport tcp (its default)',
     programs: ['rathole'],
-    install: 'bench/setup.sh rathole',
+    install: 'sh bench/setup.sh rathole',
     version: () => installed('rathole'),
     prepare: async ({ folder, world, port, control, service }) => {
       const { cert, pkcs12 } = await certificate(folder)
@@ -250,7 +241,7 @@ function frp(id: string, label: string, mux: boolean): Contender {
     encryption: 'TLS 1.3',
     setting: mux ? 'TLS and tcpMux (its defaults)' : 'TLS, tcpMux off: a connection for every visitor',
     programs: ['frps', 'frpc'],
-    install: 'bench/setup.sh frp',
+    install: 'sh bench/setup.sh frp',
     version: () => installed('frp'),
     prepare: async ({ folder, world, port, control, service }) => {
       const common = `log.level = "error"\ntransport.tcpMux = ${mux}\n`
@@ -279,7 +270,7 @@ const chisel: Contender = {
   encryption: 'SSH over WebSocket',
   setting: 'defaults',
   programs: ['chisel'],
-  install: 'bench/setup.sh chisel',
+  install: 'sh bench/setup.sh chisel',
   version: () => installed('chisel'),
   prepare: nothing,
   start: async (setup, group) => {
@@ -303,7 +294,7 @@ const bore: Contender = {
   encryption: null,
   setting: 'defaults; a connection for every visitor',
   programs: ['bore'],
-  install: 'bench/setup.sh bore',
+  install: 'sh bench/setup.sh bore',
   version: () => installed('bore'),
   prepare: nothing,
   start: async (setup, group) => {
@@ -319,14 +310,15 @@ const bore: Contender = {
 
 const named = (path: string | undefined): string | null => (path === undefined ? null : resolve(path))
 
-/** Compiled for the bench, unless WARREN names one. */
+/** Compiled for the bench, by this process alone, unless WARREN names one. */
 let warrenProgram = named(process.env['WARREN'])
 /** Another build, to be compared with it. */
 const otherProgram = named(process.env['WARREN_B'])
 
 export function warrenBinary(): string {
   if (warrenProgram !== null) return warrenProgram
-  const outfile = join(ROOT, 'bin/warren')
+  const outfile = join(mkdtempSync(join(tmpdir(), 'warren-bench-bin-')), 'warren')
+  process.on('exit', () => rmSync(dirname(outfile), { recursive: true, force: true }))
   const script = new URL('../scripts/build.ts', import.meta.url).pathname
   const build = Bun.spawnSync([process.execPath, script, '--outfile', outfile], { stdout: 'ignore', stderr: 'pipe' })
   if (build.exitCode !== 0) throw new Error(`the build of warren failed: ${build.stderr.toString()}`)
@@ -423,5 +415,3 @@ export function ownFolder(parent: string, name: string): string {
 export function setupFor(world: World, service: number, folder: string): Setup {
   return { world, service, port: freePort(), control: freePort(), folder }
 }
-
-export const isEmpty = (folder: string): boolean => readdirSync(folder).length === 0

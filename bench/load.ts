@@ -1,13 +1,8 @@
 // load.c from here: compiled at first use, its answers with types.
 import { mkdirSync, renameSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { leaveNone, lines } from '../test/oracle/process.ts'
-import { output, type Side } from './processes.ts'
-
-/** Where programs that are not from Debian are installed, and the bench's own are built. */
-export const ROOT =
-  process.env['WARREN_BENCH'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'warren-bench')
+import { output, ROOT, type Side } from './processes.ts'
 
 export type Times = { p50: number; p99: number; p999: number; max: number }
 export type Pinged = { count: number; us: Times }

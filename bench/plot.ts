@@ -13,7 +13,7 @@ const STEP = 19
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 const INK = '#1f2933'
 const FAINT = '#7b8794'
-const KINDS = { warren: '#d9480f', encrypted: '#4a7ba6', plain: '#b3bcc6', direct: '#d9dee3' }
+const KINDS = { warren: '#d9480f', encrypted: '#4a7ba6', plain: '#a8b3be', direct: '#e3e7eb' }
 type Kind = keyof typeof KINDS
 /** A bar that is so many times warren's is cut off, and its value says so: it would make all others one pixel long. */
 const CUT = 6
@@ -32,6 +32,9 @@ function rowsOf(values: Values, figure: Figure, contenders: readonly Contender[]
     const all = valuesOf(values, figure, contender.id)
     return all.length === 0 ? [] : [{ contender, all, value: median(all) }]
   })
+  const failed = contenders.filter(
+    ({ id }) => values.get(figure.id)?.has(id) && valuesOf(values, figure, id).length === 0,
+  )
   const own = measured.find(({ contender }) => contender.id === 'warren')?.value ?? 0
   const bars = measured.map(({ value }) => value).filter(value => own <= 0 || value <= own * CUT)
   const end = Math.max(own, ...bars, 0) || 1
@@ -47,22 +50,29 @@ function rowsOf(values: Values, figure: Figure, contenders: readonly Contender[]
       text: cut ? `${written(value)} →` : written(value),
     }
   })
-  return { rows, end }
+  const none = failed
+    .filter(({ id }) => id !== 'direct')
+    .map(one => ({ name: one.label, kind: kindOf(one), value: 0, low: 0, high: 0, bar: 0, text: 'failed' }))
+  return { rows: [...rows, ...none], end }
 }
 
-/** Best first, by the mean of the logarithms over the figures of a group. */
+/** Best first, by the mean of the logarithms over the figures of a group; who failed at one comes last. */
 function order(values: Values, figures: readonly Figure[], contenders: readonly Contender[]): string[] {
   const score = (contender: Contender): number => {
     const logs = figures.map(figure => Math.log(Math.max(1e-6, median(valuesOf(values, figure, contender.id)))))
     const known = logs.filter(Number.isFinite)
+    if (known.length < logs.length) return Number.POSITIVE_INFINITY
     const mean = known.reduce((sum, log) => sum + log, 0) / known.length
     return figures[0]!.better === 'less' ? mean : -mean
   }
   return contenders
     .filter(contender => figures.some(figure => valuesOf(values, figure, contender.id).length > 0))
-    .sort((a, b) => (a.id === 'direct' ? -1 : b.id === 'direct' ? 1 : score(a) - score(b)))
+    .sort((a, b) => (a.id === 'direct' ? -1 : b.id === 'direct' ? 1 : compare(score(a), score(b))))
     .map(contender => contender.label)
 }
+
+/** As a difference does, also of two that are infinite. */
+const compare = (a: number, b: number): number => (a === b ? 0 : a < b ? -1 : 1)
 
 function panel(values: Values, figure: Figure, contenders: readonly Contender[], names: string[], labels: boolean) {
   const { rows, end } = rowsOf(values, figure, contenders)
@@ -157,7 +167,9 @@ export async function plot(
       spacing: { column: 14, row: 22 },
     }
   })
-  const kinds = (Object.keys(KINDS) as Kind[]).filter(kind => contenders.some(contender => kindOf(contender) === kind))
+  const shown = new Set(figures.flatMap(figure => rowsOf(values, figure, contenders).rows.map(({ kind }) => kind)))
+  if (figures.every(({ added }) => added)) shown.delete('direct')
+  const kinds = (Object.keys(KINDS) as Kind[]).filter(kind => shown.has(kind))
   const spec = {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     background: 'white',

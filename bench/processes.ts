@@ -1,12 +1,25 @@
 // The processes of one contender or service: started in a group, waited for, their CPU and memory added up over all of
 // their children, and ended.
-import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { leaveNone } from '../test/oracle/process.ts'
 
 const TICKS_PER_SECOND = 100
 const END_MS = 3_000
 const LOG_BYTES = 2_000
+/** A command that takes longer hangs; it is killed, or it would load every later measurement. */
+const HANG_MS = 100_000
+
+/** Where programs that are not from Debian are installed, and the bench's own are built. */
+export const ROOT =
+  process.env['WARREN_BENCH'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'warren-bench')
+
+/** The path of a program, from Debian or from setup.sh; null when it is not installed. */
+export function program(name: string): string | null {
+  const own = join(ROOT, 'bin', name)
+  return existsSync(own) ? own : Bun.which(name, { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` })
+}
 
 /** One end of the path: its address, and what a command begins with to run there. */
 export type Side = { readonly host: string; readonly prefix: readonly string[] }
@@ -53,12 +66,6 @@ export class Group implements AsyncDisposable {
       env: { ...process.env, ...options.env },
     })
     closeSync(log)
-    leaveNone(child)
-    this.#roots.push(child)
-  }
-
-  /** Takes in a process that somebody else started, for the accounting and the end. */
-  adopt(child: Bun.Subprocess): void {
     leaveNone(child)
     this.#roots.push(child)
   }
@@ -131,6 +138,8 @@ export async function output(
     stdout: 'pipe',
     stderr: 'pipe',
     env: { ...process.env, ...options.env },
+    timeout: HANG_MS,
+    killSignal: 'SIGKILL',
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
   leaveNone(child)
@@ -139,10 +148,16 @@ export async function output(
     new Response(child.stderr).text(),
     child.exited,
   ])
+  if (child.signalCode === 'SIGKILL')
+    throw new Error(`${command.slice(0, 3).join(' ')}: no end within ${HANG_MS / 1000} s`)
   if (status !== 0)
     throw new Error(`${command.slice(0, 3).join(' ')}: status ${status}\n${err || out}`.slice(0, LOG_BYTES))
   return out
 }
+
+/** How many file descriptors a process may have here. */
+export const descriptors = (): number =>
+  Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1])
 
 // Below what the kernel gives to clients, which a load of new connections would use up, and away from the tests' ranges.
 const PORTS = { from: 12_000, to: 19_000 }

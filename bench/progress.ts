@@ -23,9 +23,9 @@ export class Progress implements Watcher {
     if (this.#live) {
       const full = Math.round(part * BAR)
       const bar = '█'.repeat(full) + '░'.repeat(BAR - full)
-      process.stderr.write(
-        `\r\x1b[K${bar} ${Math.round(part * 100)} %  ${where}: ${contender.label}${this.#left(part)}`,
-      )
+      const line = `${bar} ${Math.round(part * 100)} %  ${where}: ${contender.label}${this.#left(part)}`
+      // A line that wraps is not overwritten by the next.
+      process.stderr.write(`\r\x1b[K${line.slice(0, (process.stderr.columns || line.length + 1) - 1)}`)
     } else if (where !== this.#last) console.error(`${Math.round(part * 100)} %  ${where}`)
     this.#last = where
   }

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Contender } from './contenders.ts'
-import { BEST_PEER, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
+import { BEST_PEER, close, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
 import { plot } from './plot.ts'
 import { type Failure, type Results, type Values, valuesOf } from './run.ts'
 import { type Figure, figuresOf, type Scenario } from './scenarios.ts'
@@ -10,6 +10,9 @@ import { median, spread, figure as written } from './statistics.ts'
 
 export type Header = {
   date: string
+  /** Of the tree, with a + where it was changed. */
+  commit: string
+  command: string
   machine: string
   rounds: number
   seconds: number
@@ -19,6 +22,16 @@ export type Header = {
   absent: { label: string; install: string }[]
   /** What is of another run. */
   notes?: string[]
+}
+
+/** A run as it is kept: bench.ts --from writes the page of it again. */
+export type Saved = { header: Header; values: [string, [string, (number | null)[]][]][]; failures: Failure[] }
+
+const DIGITS = 5
+
+export function savedText(header: Header, { values, failures }: Results): string {
+  const saved: Saved = { header, values: [...values].map(([id, by]) => [id, [...by]]), failures }
+  return `${JSON.stringify(saved, (_, value) => (typeof value === 'number' ? Number(value.toPrecision(DIGITS)) : value))}\n`
 }
 
 type Table = { head: string[]; rows: string[][]; words?: true }
@@ -64,9 +77,10 @@ function goalsTable(values: Values, contenders: readonly Contender[]): Table {
       const bound = goal.bounds.find(one => one.against === against)
       if (bound === undefined) return '–'
       const found = ratio(values, goal, against)
-      const limits = `${lessIsBetter(goal) ? '≤' : '≥'} ${bound.must} / ${bound.aim}`
+      const limits = `${lessIsBetter(goal) ? '≤' : '≥'} ${bound.must}${bound.aim === null ? '' : ` / ${bound.aim}`}`
       if (found === null) return `not measured (${limits})`
-      return `${found.toFixed(2)} ${SIGNS[judge(goal, bound, found)]} (${limits})`
+      const sign = `${close(values, goal, bound) ? '≈ ' : ''}${SIGNS[judge(goal, bound, found)]}`
+      return `${found.toFixed(2)} ${sign} (${limits})`
     }),
   ])
   return { head: ['warren over …', ...others.map(label)], rows }
@@ -75,7 +89,7 @@ function goalsTable(values: Values, contenders: readonly Contender[]): Table {
 function farTable(values: Values): Table {
   const rows = FAR_GOALS.map(goal => {
     const found = goal.find(values)
-    const limits = `${goal.better === 'less' ? '≤' : '≥'} ${goal.must} / ${goal.aim}`
+    const limits = `${goal.better === 'less' ? '≤' : '≥'} ${goal.must}${goal.aim === null ? '' : ` / ${goal.aim}`}`
     const said = Number.isFinite(found)
       ? `${found.toFixed(2)} ${goal.unit} ${SIGNS[judgeFar(goal, found)]}`
       : 'not measured'
@@ -112,14 +126,22 @@ export function terminalText(
       ([group, table]) => `${scenario.title}: ${group}\n${plain(table)}`,
     ),
   )
-  const goals = [goalsTable(results.values, contenders), farTable(results.values)].map(plain)
-  return [...parts, `Goals, must / aim\n${goals.join('\n\n')}`].join('\n\n')
+  const goals = [goalsTable(results.values, contenders), farTable(results.values)].map(measuredOnly)
+  const told = goals.filter(({ rows }) => rows.length > 0).map(plain)
+  return [...parts, ...(told.length > 0 ? [`Goals, must / aim\n${told.join('\n\n')}`] : [])].join('\n\n')
 }
+
+const measuredOnly = ({ head, rows }: Table): Table => ({
+  head,
+  rows: rows.filter(cells => cells.slice(1).some(text => /\d /.test(text) && !text.startsWith('not measured'))),
+})
 
 function failuresText(failures: readonly Failure[]): string {
   if (failures.length === 0) return ''
   const lines = failures.map(
-    ({ scenario, contender, message }) => `* ${contender}, ${scenario}: ${message.split('\n')[0]}`,
+    // How many of them is another number every round.
+    ({ scenario, contender, message }) =>
+      `* ${contender}, ${scenario}: ${message.split('\n')[0]!.replace(/^Error: \d+ /, '')}`,
   )
   return `\n## What failed\n\n${[...new Set(lines)].join('\n')}\n`
 }
@@ -141,6 +163,7 @@ export async function writePage(
 ): Promise<void> {
   const folder = file.replace(/\.md$/, '')
   mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'results.json'), savedText(header, results))
   const sections: string[] = []
   for (const scenario of scenarios) {
     const svg = await plot(scenario, results.values, contenders)
@@ -162,9 +185,10 @@ export async function writePage(
     `<!-- Made by \`bun run bench\`. Do not edit. -->
 # Benchmarks
 
-${header.date}, on ${header.machine}; ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C), after
-one that does not count, with the load, both ends and the service on this one machine; load average before: ${header.load}.
-Repeat it with \`bun run bench:setup && bun run bench\`; [bench/README.md](../bench/README.md) says how it measures.
+${header.date}, at commit ${header.commit}, on ${header.machine}. ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C),
+after one that does not count, with the load, both ends and the service on this one machine; load average before: ${header.load}.
+Repeat it with \`bun run bench:setup\` and \`${header.command}\`; [bench/README.md](../bench/README.md) says how it
+measures. Every value of every round is in [results.json](${folder.slice(dirname(file).length + 1)}/results.json).
 
 A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
 one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half). In the plots a thin line goes from
@@ -177,7 +201,7 @@ ${note}
 ## Goals
 
 Ratios of warren’s figures to each other’s, and in parentheses what must be reached and what is aimed at: ✓✓ the aim is
-reached, ✓ what must be is, ✗ it falls short.
+reached, ✓ what must be is, ✗ it falls short, and with ≈ a single round decides that.
 
 ${markdown(goalsTable(results.values, contenders))}
 

@@ -31,7 +31,7 @@ export interface Watcher {
 }
 
 const REACH_MS = 20_000
-/** A measurement that takes longer hangs. */
+/** A measurement that takes longer hangs; its commands are killed before. */
 const HANG_MS = 120_000
 
 /** One contender in a stage. */
@@ -108,8 +108,8 @@ export function casesOf(plan: Plan, stage: Stage): Case[] {
 const measures = (one: Case, contender: Contender): boolean => one.only?.includes(contender.id) ?? true
 
 /**
- * Where a stage stays up and the machine is the limit, the first round is -1 and does not count: by then everybody's caches
- * are full and compilers done. What a cold start costs has a scenario of its own.
+ * Where a stage stays up and the machine is the limit, the first round is -1 and does not count: what fills caches, and the
+ * most of what virtual machines compile, is in it. What a cold start costs has a scenario of its own.
  */
 function firstRound(plan: Plan, stage: Stage): number {
   return plan.smoke || stage.fresh || stage.link !== undefined ? 0 : -1
@@ -218,12 +218,20 @@ function keep(values: Values, figure: string, contender: string, round: number, 
   values.set(figure, byContender)
 }
 
-/** Values of one figure of one contender, one a round: of an added one, without what direct took in the same round. */
-export function valuesOf(values: Values, figure: { id: string; added?: true }, contender: string): number[] {
+/**
+ * Values of one figure of one contender, one a round: of an added one, without what direct took in the same round.
+ * `without`: a round that is left out.
+ */
+export function valuesOf(
+  values: Values,
+  figure: { id: string; added?: true },
+  contender: string,
+  without: number | null = null,
+): number[] {
   const rounds = values.get(figure.id)?.get(contender) ?? []
   const direct = values.get(figure.id)?.get('direct') ?? []
   return rounds.flatMap((value, round) => {
-    if (value === null) return []
+    if (value === null || round === without) return []
     if (!figure.added) return [value]
     const base = direct[round]
     return base == null ? [] : [value - base]

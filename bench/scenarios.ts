@@ -3,7 +3,7 @@
 import type { Link } from '../test/wan/wanlink.ts'
 import { registerAgents } from './agents.ts'
 import { type At, connects, hold, type Pulled, ping, pull, reach, stall } from './load.ts'
-import { type Group, output, type World } from './processes.ts'
+import { descriptors, type Group, output, type World } from './processes.ts'
 import { iperf, nginx, own, postgres, redis, type ServiceKind } from './services.ts'
 
 export type Figure = {
@@ -55,6 +55,8 @@ export type Stage = {
 export type Scenario = {
   readonly id: string
   readonly title: string
+  /** Its service runs as another user, which takes root. */
+  readonly asRoot?: true
   /** How it is measured, for the page. */
   readonly how: string
   readonly service: ServiceKind
@@ -180,14 +182,14 @@ function redisCase(id: string, label: string, perSecond: number, flags: string[]
 const redisScenario: Scenario = {
   id: 'redis',
   title: 'Redis',
-  how: '`redis-benchmark -t ping_mbulk` with 1 client, with 50, and with 50 that send 16 commands at a time (`-P 16`).',
+  how: '`redis-benchmark -t ping_mbulk` with 1 client, with 50, and with 50 that send 16 commands at a time (`-P 16`): as many requests for everybody as take warren about the time of a round.',
   service: redis,
   stages: [
     {
       cases: [
         redisCase('c1', '1 client', 8_000, ['-c', '1'], false),
-        redisCase('c50', '50 clients', 30_000, ['-c', '50'], true),
-        redisCase('c50p16', '50 clients, -P 16', 500_000, ['-c', '50', '-P', '16'], false),
+        redisCase('c50', '50 clients', 50_000, ['-c', '50'], true),
+        redisCase('c50p16', '50 clients, -P 16', 650_000, ['-c', '50', '-P', '16'], false),
       ],
     },
   ],
@@ -248,7 +250,6 @@ const loaded: Scenario = {
     {
       cases: [
         {
-          smoke: true,
           figures: [
             { id: 'loaded-p50', label: 'p50', unit: 'µs', better: 'less', group: 'latency beside 8 bulk streams' },
             { id: 'loaded-p99', label: 'p99', unit: 'µs', better: 'less', group: 'latency beside 8 bulk streams' },
@@ -274,7 +275,7 @@ function pgbenchCase(id: string, label: string, flags: string[]): Case {
     measure: async (run, found) => {
       const { at, world, seconds } = run
       const place = ['-h', at.host, '-p', String(at.port), '-U', 'postgres']
-      const time = ['-T', String(Math.ceil(seconds))]
+      const time = ['-T', String(seconds)]
       const text = await output(world.front, [
         'pgbench',
         '-n',
@@ -296,6 +297,7 @@ const pgbench: Scenario = {
   title: 'PostgreSQL',
   how: '`pgbench -S -c 20 -j 2`, on open connections and with `-C`, a new connection for every transaction.',
   service: postgres,
+  asRoot: true,
   stages: [
     {
       cases: [pgbenchCase('pg', '-S -c 20', ['-c', '20']), pgbenchCase('pg-c', '-S -C -c 20', ['-c', '20', '-C'])],
@@ -317,7 +319,7 @@ function wrkCase(workers: number): Case {
     ],
     measure: async (run, found) => {
       const { at, world, seconds } = run
-      const time = `${Math.max(1, Math.round(seconds))}s`
+      const time = `${seconds}s`
       const flags = ['-t', '2', '-c', String(workers), '-d', time, '--latency']
       const text = await output(world.front, ['wrk', ...flags, `http://${at.host}:${at.port}/`])
       found[id] = Number(/^Requests\/sec:\s+([\d.]+)/m.exec(text)?.[1])
@@ -393,7 +395,10 @@ const memory: Scenario = {
             let open = 0
             for (const level of LEVELS) {
               const more = held.use(await hold(run.world.front, run.at, level - open))
-              if (more.failed > 0) throw new Error(`${more.failed} connections failed on the way to ${level}`)
+              if (more.failed > 0) {
+                if (2 * level >= descriptors()) return
+                throw new Error(`${more.failed} connections failed on the way to ${level}`)
+              }
               open = level
               await Bun.sleep(SETTLE_MS)
               noteMemory(run, found, `idle${level}`)
