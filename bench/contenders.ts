@@ -118,7 +118,7 @@ async function certificate(folder: string): Promise<{ pair: string; cert: string
 const floor: Contender = {
   id: 'floor',
   label: 'Bun’s floor',
-  encryption: 'TLS 1.3',
+  encryption: 'TLS 1.3, AES-128-GCM',
   setting: 'floor.ts: Bun’s sockets joined, a TLS connection for every visitor, and nothing of warren',
   programs: [],
   install: '',
@@ -140,7 +140,7 @@ const floor: Contender = {
 const stunnel: Contender = {
   id: 'stunnel',
   label: 'stunnel pair',
-  encryption: 'TLS 1.3',
+  encryption: 'TLS 1.3, AES-256-GCM',
   setting: 'a TLS connection for every visitor',
   programs: ['stunnel4'],
   install: DEBIAN,
@@ -340,7 +340,7 @@ function warren(id: string, label: string, binary: () => string): Contender {
   return {
     id,
     label,
-    encryption: 'TLS 1.3',
+    encryption: 'TLS 1.3, AES-128-GCM',
     setting: 'the compiled binary, defaults',
     programs: [],
     install: '',

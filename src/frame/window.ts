@@ -15,7 +15,7 @@ const START_GROWTH = 1.25
 const SLACK_MS = 6
 const SLACK_MIN = 32 * 1024
 const SLACK_MAX = 256 * 1024
-/** Near by, while nobody is there to wait behind bulk: both ends work on more at a time, for a sixth of CPU less. */
+/** Near by, while nobody is there to wait behind bulk: both ends work on more at a time, for less CPU. */
 const SLACK_ALONE = 3 * 1024 * 1024
 /** Below that, in ms, what both ends take for a turn is longer than the path, and what covers the one covers the other. */
 const SHORT_MS = 1
