@@ -15,7 +15,7 @@ const INK = '#1f2933'
 const FAINT = '#7b8794'
 const KINDS = { warren: '#d9480f', encrypted: '#4a7ba6', plain: '#a8b3be', direct: '#e3e7eb' }
 type Kind = keyof typeof KINDS
-/** A bar that is so many times warren's is cut off, and its value says so: it would make all others one pixel long. */
+/** A bar that is longer than so many of warren's is cut off there, and its value says so: it would make all others one pixel long. */
 const CUT = 6
 /** Room right of the longest bar for its value. */
 const ROOM = 1.32
@@ -36,8 +36,8 @@ function rowsOf(values: Values, figure: Figure, contenders: readonly Contender[]
     ({ id }) => values.get(figure.id)?.has(id) && valuesOf(values, figure, id).length === 0,
   )
   const own = measured.find(({ contender }) => contender.id === 'warren')?.value ?? 0
-  const bars = measured.map(({ value }) => value).filter(value => own <= 0 || value <= own * CUT)
-  const end = Math.max(own, ...bars, 0) || 1
+  const longest = Math.max(0, ...measured.map(({ value }) => value)) || 1
+  const end = own > 0 ? Math.min(longest, own * CUT) : longest
   const rows = measured.map(({ contender, all, value }) => {
     const cut = value > end
     return {
