@@ -10,6 +10,15 @@ const FAREWELL_MS = 2_000
 /** A window is sent in no less than a round trip divided by this. */
 const PACE = 1.2
 
+/**
+ * BBR takes the best rate of its last ten round trips for the path's. When a packet is lost while there is little to send,
+ * what little there was becomes that rate, and from there it grows by a quarter in eight round trips: bulk then crawls for
+ * the rest of the connection. After so many round trips with most of what was written still waiting it starts over, ...
+ */
+const HELD_BACK_ROUND_TRIPS = 4
+/** ... once in so many ms: where the path is that slow, starting over finds the same again. */
+const RELEARN_MS = 5_000
+
 /** How a connection broke: by FIN its process is likely gone; a reset or silence is more likely the link. */
 export type Break = 'fin' | 'reset' | 'silence'
 
@@ -30,6 +39,9 @@ export class Carrier implements Handler {
   #roomy = false
   /** The window that it is paced for; 0 while it is near, or has little to send. */
   #pacedFor = 0
+  /** Since when the connection is held back, by loss or by what the system takes the path's rate for. */
+  #heldBackAt = Number.POSITIVE_INFINITY
+  #relearnAt = 0
   #armedFor = Number.POSITIVE_INFINITY
   #timer: ReturnType<typeof setTimeout> | undefined
   readonly #write = (buf: Buffer, at: number, len: number): number => this.#connection!.write(buf, at, len)
@@ -135,6 +147,7 @@ export class Carrier implements Handler {
     this.#blocked = false
     this.#roomy = false
     this.#pacedFor = 0
+    this.#heldBackAt = Number.POSITIVE_INFINITY
     connection.handler = this
     this.#session!.confirm(connection.missing, performance.now())
     if (rest.length > 0) this.#session!.receive(rest, performance.now())
@@ -151,10 +164,20 @@ export class Carrier implements Handler {
     if (!this.#roomy) connection.hold(TUNING.windowMax)
     this.#roomy = true
     session.confirm(connection.missing, now)
+    this.#relearn(connection, window.rtt, now)
     // At the start TCP itself finds out how fast it may be, and what comes after a short one should not be held to that.
     if (window.starting || window.size === this.#pacedFor) return
     this.#pacedFor = window.size
     connection.pace((PACE * window.size * 1000) / window.rtt)
+  }
+
+  #relearn(connection: Connection, rtt: number, now: number): void {
+    if (!connection.heldBack) this.#heldBackAt = Number.POSITIVE_INFINITY
+    else if (this.#heldBackAt > now) this.#heldBackAt = now
+    if (now - this.#heldBackAt < HELD_BACK_ROUND_TRIPS * rtt || now < this.#relearnAt) return
+    connection.relearn()
+    this.#heldBackAt = Number.POSITIVE_INFINITY
+    this.#relearnAt = now + RELEARN_MS
   }
 
   #transmit(): void {

@@ -5,7 +5,16 @@ import { WarrenError } from '../errors.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import { growSendBuffer, limitPace, limitReceiveBuffer, missingAtPeer, resetOnClose, takeSocketError } from './libc.ts'
+import {
+  growSendBuffer,
+  heldBack,
+  limitPace,
+  limitReceiveBuffer,
+  missingAtPeer,
+  relearnRate,
+  resetOnClose,
+  takeSocketError,
+} from './libc.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
@@ -123,6 +132,16 @@ export class Connection implements Owner, Timed {
   /** Has the system spread what is written, to at most so many bytes a second; a burst would overflow queues on the way. */
   pace(bytesPerSecond: number): void {
     if (!this.done) limitPace(descriptorOf(this.socket), bytesPerSecond)
+  }
+
+  /** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
+  get heldBack(): boolean {
+    return !this.done && heldBack(descriptorOf(this.socket))
+  }
+
+  /** Has the system find out anew how fast the path is, where it works with what it once took that for. */
+  relearn(): void {
+    if (!this.done) relearnRate(descriptorOf(this.socket))
   }
 
   /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */

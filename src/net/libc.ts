@@ -21,6 +21,7 @@ const SO_RCVBUF = LINUX ? 8 : 0x1002
 const SO_MAX_PACING_RATE = 47
 const IPPROTO_TCP = 6
 const TCP_INFO = 11
+const TCP_CONGESTION = 13
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
 const INFO = { mss: 4, unacked: 6, sacked: 7, notSent: 36 } as const
 const ENOENT = 2
@@ -105,6 +106,35 @@ export function missingAtPeer(fd: number): number {
   const sacked = info[INFO.sacked]!
   if (sacked === 0) return Number.POSITIVE_INFINITY
   return Math.max(0, info[INFO.unacked]! - sacked) * info[INFO.mss]! + info[INFO.notSent]!
+}
+
+/** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
+export function heldBack(fd: number): boolean {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return false
+  infoSize[0] = info.byteLength
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return false
+  if (infoSize[0]! < info.byteLength) return false
+  return info[INFO.sacked]! > 0 || info[INFO.notSent]! > info[INFO.unacked]! * info[INFO.mss]!
+}
+
+const BBR = Buffer.from('bbr')
+const BBR_NAME = Buffer.from('bbr\0')
+const RENO = Buffer.from('reno')
+const ALGORITHM = Buffer.alloc(16)
+
+/**
+ * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
+ * the change to another algorithm and back. False where another one is in use; those have nothing to forget.
+ */
+export function relearnRate(fd: number): boolean {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return false
+  infoSize[0] = ALGORITHM.length
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return false
+  if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return false
+  if (c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(RENO), RENO.length) !== 0) return false
+  return c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(BBR), BBR.length) === 0
 }
 
 /** How many connections a listener's system holds for it to accept; -1: nobody to ask. */

@@ -17,6 +17,17 @@ class FakeConnection {
   missing = -1
   readonly held: number[] = []
   readonly paces: number[] = []
+  /** What heldBack answers, from the first time it is asked on. */
+  heldBackAt: (asked: number) => boolean = () => false
+  asked = 0
+  relearnt = 0
+
+  get heldBack(): boolean {
+    return this.heldBackAt(this.asked++)
+  }
+  relearn(): void {
+    this.relearnt++
+  }
 
   write(buf: Uint8Array, at: number, len: number): number {
     if (this.muted) throw new Error('a write to a mute connection')
@@ -290,6 +301,26 @@ describe('a long path with more to send than fits', () => {
     carrier.detach()
   })
 
+  test('held back for four round trips, the system starts over, and not again at once', async () => {
+    const { carrier, connection } = await busy(Number.POSITIVE_INFINITY, 5)
+    connection.heldBackAt = () => true
+    const from = performance.now()
+    while (connection.relearnt === 0) await turn()
+    expect(performance.now() - from).toBeGreaterThanOrEqual(4 * 5 - 5)
+    const { asked } = connection
+    while (connection.asked < asked + 100) await turn()
+    expect(connection.relearnt).toBe(1)
+    carrier.detach()
+  })
+
+  test('held back now and then, it does not', async () => {
+    const { carrier, connection } = await busy(Number.POSITIVE_INFINITY, 20)
+    connection.heldBackAt = asked => asked % 3 > 0
+    while (connection.asked < 200) await turn()
+    expect(connection.relearnt).toBe(0)
+    carrier.detach()
+  })
+
   test('near by, or where nobody can be asked, the connection is left as it is', async () => {
     for (const [missing, rtt] of [
       [Number.POSITIVE_INFINITY, 0.2],
@@ -301,6 +332,7 @@ describe('a long path with more to send than fits', () => {
       await turn()
       expect(connection.held).toEqual([])
       expect(connection.paces).toEqual([])
+      expect(connection.asked).toBe(0)
       carrier.detach()
     }
   })

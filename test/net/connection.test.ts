@@ -58,13 +58,18 @@ describe.each(KINDS)('%s', kind => {
     expect(near.it.missing).toBe(missing)
     near.it.hold(1 << 24)
     near.it.pace(2 ** 40)
+    expect(near.it.heldBack).toBe(false)
+    near.it.relearn()
     const got = receiveSlowly(far, new Random(SEED + 5))
     const sent = sendRandom(near, 8 << 20, new Random(SEED + 6))
+    near.it.relearn()
     far.it.shutdown()
     const hash = await sent
     await Promise.all([near.closed(), far.closed()])
     expect(got()).toBe(hash)
     expect(near.it.missing).toBe(-1)
+    expect(near.it.heldBack).toBe(false)
+    near.it.relearn()
   })
 
   test('64 MiB each way at once, in order, under backpressure', async () => {
