@@ -123,9 +123,22 @@ const BBR_NAME = Buffer.from('bbr\0')
 const RENO = Buffer.from('reno')
 const ALGORITHM = Buffer.alloc(16)
 
+/** Whether anybody may choose BBR: without that, the way back from another algorithm could be barred. */
+let bbrAllowed: boolean | undefined
+
+function mayChooseBbr(): boolean {
+  try {
+    const names = readFileSync('/proc/sys/net/ipv4/tcp_allowed_congestion_control', 'latin1')
+    return names.trim().split(' ').includes('bbr')
+  } catch {
+    return false
+  }
+}
+
 /**
  * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
- * the change to another algorithm and back. False where another one is in use; those have nothing to forget.
+ * the change to another algorithm and back. False where another one is in use, which has nothing to forget, or BBR is not
+ * for everybody to choose.
  */
 export function relearnRate(fd: number): boolean {
   const c = libc()
@@ -133,6 +146,8 @@ export function relearnRate(fd: number): boolean {
   infoSize[0] = ALGORITHM.length
   if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return false
   if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return false
+  bbrAllowed ??= mayChooseBbr()
+  if (!bbrAllowed) return false
   if (c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(RENO), RENO.length) !== 0) return false
   return c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(BBR), BBR.length) === 0
 }
