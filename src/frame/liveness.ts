@@ -12,6 +12,11 @@ const UNRECEIPTED_PING_MS = 1000
  * a round trip: four fifths of the limit, 4 s of 5.
  */
 const QUIET = 8
+/**
+ * A tick that is late by no more, in ms, comes as timers do: over a long path one is due 16 times a round trip, and what each
+ * of them is late would add up to half of the time.
+ */
+const TIMER_MS = 20
 /** A second tick that is late by this part of the limit does not count. */
 const LATE = 10
 
@@ -53,7 +58,7 @@ export class Liveness {
   /** What a tick finds. `suspect`: look once more, at `promised`. */
   check(now: number): 'alive' | 'suspect' | 'dead' {
     const late = now - this.promised
-    if (late > 0) this.#heardAt = Math.min(now, this.#heardAt + late)
+    if (late > TIMER_MS) this.#heardAt = Math.min(now, this.#heardAt + late)
     if (now - this.#heardAt < this.#deadAfter) {
       this.#suspect = false
       return 'alive'

@@ -1,6 +1,7 @@
 // Who is dead, and when: silence for five seconds, told from a process that was itself held up.
 import { describe, expect, test } from 'bun:test'
 import { SESSION_CODE } from '../../src/frame/index.ts'
+import { Liveness } from '../../src/frame/liveness.ts'
 import { PING, PONG } from '../../src/frame/wire.ts'
 import { ofType, Peer, raw } from './peer.ts'
 
@@ -33,6 +34,18 @@ describe('a silent peer', () => {
     peer.frames()
     sleepUntil(peer, 5500, 3.7)
     expect(peer.session.isOver).toBe(true)
+  })
+
+  test('is found by timers that come a little late each time, however many they are', () => {
+    const liveness = new Liveness(1500, 0)
+    let now = 0
+    for (let verdict = 'alive'; verdict !== 'dead' && now < 5000; ) {
+      if (!liveness.suspect) liveness.promised = Math.min(liveness.deadline, now + 1.25)
+      now = liveness.promised + 0.9
+      verdict = liveness.check(now)
+    }
+    expect(now).toBeGreaterThanOrEqual(1500)
+    expect(now).toBeLessThan(1510)
   })
 
   test('is asked by a PING each eighth of the time', () => {
