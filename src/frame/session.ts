@@ -273,8 +273,9 @@ export class Session implements Frames {
     if (liveness.suspect) return liveness.promised
     const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
     const ask = this.#mayAsk ? this.#askAt : Number.POSITIVE_INFINITY
-    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted), ask)
-    return liveness.promised
+    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted))
+    // Not promised: after a while without a backlog it lies long ago, which is no lateness of this process.
+    return Math.min(liveness.promised, ask)
   }
 
   // ---- What only the system knows (docs/protocol.md, "The window in flight").

@@ -87,6 +87,34 @@ describe('the system is asked', () => {
     expect(peer.session.asks(next)).toBe(true)
   })
 
+  test('long ago, while nothing waited, is no lateness of this process', () => {
+    const { peer } = full()
+    peer.session.confirm(Number.POSITIVE_INFINITY, peer.now)
+    while (peer.session.turns.backlogged) {
+      peer.now += RTT
+      peer.send(raw.receipt(peer.written))
+      peer.frames()
+    }
+    const heard = peer.now
+    const until = (time: number) => {
+      while (!peer.session.isOver && peer.session.deadline() < time) {
+        peer.now = Math.max(peer.now, peer.session.deadline())
+        if (peer.session.asks(peer.now)) peer.session.confirm(Number.POSITIVE_INFINITY, peer.now)
+        peer.session.tick(peer.now)
+        peer.frames()
+      }
+      peer.now = time
+    }
+    until(heard + 50_000)
+    peer.open().offer(Buffer.alloc(20_000_000))
+    peer.frames()
+    expect(peer.session.asks(peer.now + 1000)).toBe(true)
+    until(heard + 59_990)
+    expect(peer.over).toHaveLength(0)
+    until(heard + 60_100)
+    expect(peer.over).toHaveLength(1)
+  })
+
   test('not near by, and not without a backlog', () => {
     const near = full(1).peer
     near.session.confirm(Number.POSITIVE_INFINITY, near.now)
