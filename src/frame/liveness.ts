@@ -12,10 +12,7 @@ const UNRECEIPTED_PING_MS = 1000
  * a round trip: four fifths of the limit, 4 s of 5.
  */
 const QUIET = 8
-/**
- * A tick that is late by no more, in ms, comes as timers do: over a long path one is due 16 times a round trip, and what each
- * of them is late would add up to half of the time.
- */
+/** A tick that is late by no more, in ms, comes as timers do: what each of many is late would add up to half of the time. */
 const TIMER_MS = 20
 /** A second tick that is late by this part of the limit does not count. */
 const LATE = 10

@@ -13,7 +13,7 @@ const PACE = 1.2
 /**
  * BBR takes the best rate of its last ten round trips for the path's. When a packet is lost while there is little to send,
  * what little there was becomes that rate, and from there it grows by a quarter in eight round trips: bulk then crawls for
- * the rest of the connection. After so many round trips with most of what was written still waiting it starts over, ...
+ * the rest of the connection. After so many round trips of gaps, or of most that was written still waiting, it starts over, ...
  */
 const HELD_BACK_ROUND_TRIPS = 4
 /** ... once in so many ms: where the path is that slow, starting over finds the same again. */

@@ -93,16 +93,20 @@ export function resetOnClose(fd: number, on: boolean): void {
 const info = new Uint32Array(INFO.notSent + 1)
 const infoSize = new Uint32Array(1)
 
+/** Fills in `info` of a TCP socket; false: nobody to ask, or not all of it. */
+function inform(fd: number): boolean {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return false
+  infoSize[0] = info.byteLength
+  return c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) === 0 && infoSize[0]! >= info.byteLength
+}
+
 /**
  * Bytes of a TCP connection that its peer's system does not have yet, sent or not, counted in whole packets. Infinity
  * while it misses nothing before what it has: what it did not hand on then is not for us to know. -1: nobody to ask.
  */
 export function missingAtPeer(fd: number): number {
-  const c = libc()
-  if (!LINUX || c === null || fd < 0) return -1
-  infoSize[0] = info.byteLength
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return -1
-  if (infoSize[0]! < info.byteLength) return -1
+  if (!inform(fd)) return -1
   const sacked = info[INFO.sacked]!
   if (sacked === 0) return Number.POSITIVE_INFINITY
   return Math.max(0, info[INFO.unacked]! - sacked) * info[INFO.mss]! + info[INFO.notSent]!
@@ -110,11 +114,7 @@ export function missingAtPeer(fd: number): number {
 
 /** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
 export function heldBack(fd: number): boolean {
-  const c = libc()
-  if (!LINUX || c === null || fd < 0) return false
-  infoSize[0] = info.byteLength
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return false
-  if (infoSize[0]! < info.byteLength) return false
+  if (!inform(fd)) return false
   return info[INFO.sacked]! > 0 || info[INFO.notSent]! > info[INFO.unacked]! * info[INFO.mss]!
 }
 
@@ -137,27 +137,24 @@ function mayChooseBbr(): boolean {
 
 /**
  * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
- * the change to another algorithm and back. False where another one is in use, which has nothing to forget, or BBR is not
+ * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, or BBR is not
  * for everybody to choose.
  */
-export function relearnRate(fd: number): boolean {
+export function relearnRate(fd: number): void {
   const c = libc()
-  if (!LINUX || c === null || fd < 0) return false
+  if (!LINUX || c === null || fd < 0) return
   infoSize[0] = ALGORITHM.length
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return false
-  if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return false
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return
+  if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return
   bbrAllowed ??= mayChooseBbr()
-  if (!bbrAllowed) return false
-  if (c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(RENO), RENO.length) !== 0) return false
-  return c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(BBR), BBR.length) === 0
+  if (!bbrAllowed) return
+  if (c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(RENO), RENO.length) !== 0) return
+  c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(BBR), BBR.length)
 }
 
 /** How many connections a listener's system holds for it to accept; -1: nobody to ask. */
 export function queuedAt(fd: number): number {
-  const c = libc()
-  if (!LINUX || c === null || fd < 0) return -1
-  infoSize[0] = info.byteLength
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) !== 0) return -1
+  if (!inform(fd)) return -1
   // Of a listener, `unacked` is this.
   return info[INFO.unacked]!
 }
