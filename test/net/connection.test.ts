@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { deadlines } from '../../src/net/deadlines.ts'
 import { release } from '../../src/net/index.ts'
 import { temporaryFolder } from '../folder.ts'
-import { KINDS, pair, Random, seed, type Tape, turns } from './tape.ts'
+import { algorithmOf, bbrRate, choose, mayChooseBbr } from './congestion.ts'
+import { KINDS, pair, Random, STILL_MS, seed, type Tape, turns } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -164,8 +165,8 @@ describe.each(KINDS)('%s', kind => {
     for (const sender of ['near', 'far'] as const) {
       const both = await pair(kind, folder)
       const beat = setInterval(() => both[sender].write(1), 40)
-      both.near.it.linger(200)
-      await Bun.sleep(450)
+      both.near.it.linger(STILL_MS)
+      await Bun.sleep(2 * STILL_MS)
       clearInterval(beat)
       expect(both.near.story).toBe(sender === 'near' ? '' : 'data')
       await both.near.closed()
@@ -179,7 +180,7 @@ describe.each(KINDS)('%s', kind => {
     near.it.linger(0)
     far.it.linger(50)
     far.it.linger(60_000)
-    await Bun.sleep(200)
+    await Bun.sleep(STILL_MS)
     expect(near.story + far.story).toBe('')
     far.it.abort()
     near.it.mute()
@@ -209,6 +210,30 @@ test('bulk from within this machine is read in sips, once it is bulk', async () 
   // What the system counts for it: twice what was asked for.
   expect(largest).toBeLessThanOrEqual(256 * 1024)
   near.it.abort()
+})
+
+if (!mayChooseBbr) {
+  console.log('NOT RUN: BBR starting over, as not everybody may choose it here; as root: modprobe tcp_bbr,')
+  console.log('NOT RUN: then sysctl net.ipv4.tcp_allowed_congestion_control="reno cubic bbr"')
+}
+
+describe.skipIf(!mayChooseBbr)('BBR', () => {
+  test('starts over, and no other algorithm is touched', async () => {
+    const { near, far } = await pair('tcp', folder)
+    choose(near.it, 'bbr')
+    far.onBytes = () => true
+    near.write(65_536)
+    await far.got(65_536)
+    const learned = bbrRate(near.it)
+    near.it.relearn()
+    expect(learned).toBeGreaterThan(0)
+    expect(bbrRate(near.it)).toBe(0)
+    expect(algorithmOf(near.it)).toBe('bbr')
+    choose(near.it, 'reno')
+    near.it.relearn()
+    expect(algorithmOf(near.it)).toBe('reno')
+    near.it.abort()
+  })
 })
 
 test('a peer that never reads does not outlive the linger of who has finished', async () => {

@@ -5,7 +5,7 @@ import { deadlines } from '../../src/net/deadlines.ts'
 import { descriptors, dial } from '../../src/net/index.ts'
 import { temporaryFolder } from '../folder.ts'
 import { Deaf } from './deafness.ts'
-import { type Answer, descriptorsSettle, dialled, Station, Tape, turns } from './tape.ts'
+import { type Answer, descriptorsSettle, dialled, STILL_MS, Station, Tape, turns } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -238,7 +238,7 @@ test('a unix service whose backlog is full is waited for', async () => {
   void answer.then(() => {
     answered = true
   })
-  await Bun.sleep(200)
+  await Bun.sleep(STILL_MS)
   expect(answered).toBe(false)
   deaf.wakeUp()
   expect('ok' in (await answer)).toBe(true)

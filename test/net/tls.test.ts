@@ -5,7 +5,7 @@ import { type Connection, descriptors, listen, listenTls, refuseUnsafeEnvironmen
 import { temporaryFolder } from '../folder.ts'
 import { certificate } from './certificate.ts'
 import { RawHost } from './raw.ts'
-import { ALPN, descriptorsSettle, dialled, dialledTls, pair, Tape, turns, Waiting } from './tape.ts'
+import { ALPN, descriptorsSettle, dialled, dialledTls, pair, STILL_MS, Tape, turns, Waiting } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -112,7 +112,7 @@ describe('the listener', () => {
     const gate = new Gate({ handshakeMs: 100 })
     const near = new Tape()
     await dialledTls('127.0.0.1', gate.listener.port, 100, near).answer
-    await Bun.sleep(300)
+    await Bun.sleep(STILL_MS)
     expect(near.story).toBe('')
     near.it.abort()
     gate.listener.stop()
