@@ -42,6 +42,10 @@ export class Liveness {
     return this.#suspect
   }
 
+  get heardAt(): number {
+    return this.#heardAt
+  }
+
   /** When the peer will have been silent for too long. */
   get deadline(): number {
     return this.#heardAt + this.#deadAfter

@@ -179,6 +179,7 @@ export class Session implements Frames {
     if (this.#receiptMoved) {
       const { ring, window } = this.turns
       window.arrive(ring.tail, ring.head, this.turns.backlogged, now)
+      this.#measurePath(now)
       if (this.#waiting()) this.#wake()
     }
     const unreceipted = this.#received - this.#receipted
@@ -295,7 +296,13 @@ export class Session implements Frames {
     this.#askAt = now + Math.max(ASK_MIN_MS, Math.min(window.rtt, ASK_WITHIN_MS) / ASKS)
     if (ring.sent - missing <= window.arrived) return
     window.arrive(ring.sent - missing, ring.head, this.turns.backlogged, now)
+    this.#measurePath(now)
     this.#wake()
+  }
+
+  /** While bulk waits for that, and the path is empty. */
+  #measurePath(now: number): void {
+    if (this.turns.window.takePing()) this.#liveness.ask(now)
   }
 
   /** Near by, a lost packet is sent again before anybody notices. */
@@ -449,8 +456,10 @@ export class Session implements Frames {
   pong(opaque: number): void {
     const ms = this.#liveness.pong(opaque)
     if (ms === null) return
-    this.turns.window.roundTrip(ms)
-    if (this.#liveness.pingDue) this.#wake()
+    const { ring, window } = this.turns
+    window.roundTrip(ms, ring.head, this.#liveness.heardAt)
+    this.#measurePath(this.#liveness.heardAt)
+    if (this.#waiting()) this.#wake()
     this.#events.roundTrip?.(ms)
   }
 

@@ -231,7 +231,7 @@ export class Turns {
   }
 
   #encodeBulk(): void {
-    while (this.#bulk.size > 0) {
+    while (this.#bulk.size > 0 && !this.window.draining) {
       const share = Math.floor(this.window.size / this.#bulk.size)
       const quantum = Math.min(TUNING.quantumMax, Math.max(TUNING.quantumMin, share))
       const stream = this.#bulk.peek()!
@@ -257,7 +257,7 @@ export class Turns {
       room = this.#smallRoom()
       if (room < want) return 0
     } else {
-      if (this.#bulk.size > 0 || this.#small.size > 0) return 0
+      if (this.#bulk.size > 0 || this.#small.size > 0 || this.window.draining) return 0
       room = this.#bulkRoom()
       if (room < want && room < TUNING.crumb) return 0
     }

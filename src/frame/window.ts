@@ -24,6 +24,15 @@ export const FAR_MS = 4
 /** Bulk is alone when for so many ms no other stream had anything to send. */
 const ALONE_MS = 250
 
+/**
+ * The path may have become longer when so many round trips in a row, one a second, took longer than the window covers, by so
+ * many ms. BBR needs ten seconds to see the same, and what is sent faster before that makes it take the path for slow.
+ */
+const DOUBTS = 12
+const DOUBT_MS = SLACK_MS + 2
+/** Bulk then waits until the path is empty and was measured, so often at most. */
+const TRIPS = 3
+
 /** Near by, a round trip is too short to measure a rate in: what one turn of the event loop hands over looks like it. */
 const SAMPLE_MIN_MS = 1
 
@@ -34,7 +43,7 @@ const SLICE_MS = TUNING.rateWindow / SLICES
 export class Window {
   /** Bytes that bulk may have in flight; always an integer. */
   size: number = TUNING.window
-  /** Smallest round trip seen on this connection, in ms; Infinity while unknown. */
+  /** The path's round trip, in ms: the smallest seen since it is this path. Infinity while unknown. */
   rtt = Number.POSITIVE_INFINITY
   /** Last round trip, in ms. */
   lastRtt = Number.POSITIVE_INFINITY
@@ -55,19 +64,56 @@ export class Window {
   /** When a stream that is not bulk last sent something. */
   #smallAt = Number.NEGATIVE_INFINITY
   #alone = true
+  /** Round trips in a row that the window does not cover. */
+  #doubts = 0
+  /** Bulk waits until so many bytes have arrived, and the path was measured; -1: it does not. */
+  #drainTo = -1
+  /** When they had; a PING sent before does not count. */
+  #drainedAt = Number.POSITIVE_INFINITY
+  /** Round trips measured on the empty path, the smallest of them, and whether one is on its way. */
+  #trips = 0
+  #least = Number.POSITIVE_INFINITY
+  #asked = false
 
   /** What bulk may still send when everything below `head` is encoded. */
   room(head: number): number {
     return this.size - (head - this.arrived)
   }
 
-  /** A PING came back after `ms`. */
-  roundTrip(ms: number): void {
+  /**
+   * A PING came back after `ms`, when `head` bytes are encoded. What is in flight waits in queues, and a round trip takes
+   * longer for that; that the path is longer can only be seen while it is empty.
+   */
+  roundTrip(ms: number, head: number, now: number): void {
     this.lastRtt = ms
     if (ms < this.rtt) {
       this.rtt = ms
       this.#resize()
     }
+    if (this.draining) this.#measure(ms, now)
+    else this.#doubt(ms, head, now)
+  }
+
+  /** What the system takes for the connection's round trip, in ms: behind a lost packet a PING says little. */
+  systemRoundTrip(ms: number): void {
+    if (this.#covers(ms)) this.#doubts = 0
+  }
+
+  /** Round trips took longer than the window covers. */
+  get doubtful(): boolean {
+    return this.#doubts > 0
+  }
+
+  /** Bulk sends nothing for now. */
+  get draining(): boolean {
+    return this.#drainTo >= 0
+  }
+
+  /** The path is empty, and a PING is to be sent that measures it; once for each. */
+  takePing(): boolean {
+    if (this.#asked || this.#drainedAt === Number.POSITIVE_INFINITY) return false
+    this.#asked = true
+    return true
   }
 
   /** A stream that is not bulk sends something, and from now on does not want to wait. */
@@ -88,6 +134,7 @@ export class Window {
   arrive(count: number, head: number, waiting: boolean, now: number): void {
     // What the system knew, receipts may take a while to say.
     if (count > this.arrived) this.arrived = count
+    if (this.draining) this.#empty(now)
     if (this.#until >= 0 && this.arrived >= this.#until) {
       const ms = now - this.#since
       const least = this.rtt === Number.POSITIVE_INFINITY ? 0 : this.rtt
@@ -122,11 +169,55 @@ export class Window {
     this.#flat = 0
     this.#until = -1
     this.#before = 0
+    this.#doubts = 0
+    this.#carryOn()
   }
 
   /** The rate still grows, as far as is known. */
   get starting(): boolean {
     return this.#flat < START_FLAT
+  }
+
+  #covers(ms: number): boolean {
+    return ms <= GAIN * this.rtt + DOUBT_MS
+  }
+
+  #doubt(ms: number, head: number, now: number): void {
+    this.#doubts = this.#covers(ms) ? 0 : this.#doubts + 1
+    if (this.#doubts < DOUBTS) return
+    this.#drainTo = head
+    this.#trips = 0
+    this.#least = Number.POSITIVE_INFINITY
+    this.#empty(now)
+  }
+
+  #empty(now: number): void {
+    if (this.arrived >= this.#drainTo) this.#drainedAt = Math.min(this.#drainedAt, now)
+  }
+
+  /** One that is covered says that the path is what it was; one that is not may have been held up by anything. */
+  #measure(ms: number, now: number): void {
+    if (now - ms < this.#drainedAt) return
+    this.#trips++
+    this.#least = Math.min(this.#least, ms)
+    if (!this.#covers(ms) && this.#trips < TRIPS) {
+      this.#asked = false
+      return
+    }
+    if (!this.#covers(this.#least)) {
+      this.rtt = this.#least
+      // The rate was that of a window for a shorter path.
+      this.#flat = 0
+      this.#resize()
+    }
+    this.#doubts = 0
+    this.#carryOn()
+  }
+
+  #carryOn(): void {
+    this.#drainTo = -1
+    this.#drainedAt = Number.POSITIVE_INFINITY
+    this.#asked = false
   }
 
   get #bestRate(): number {

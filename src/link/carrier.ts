@@ -164,11 +164,13 @@ export class Carrier implements Handler {
     if (!this.#roomy) connection.hold(TUNING.windowMax)
     this.#roomy = true
     session.confirm(connection.missing, now)
+    if (window.doubtful) window.systemRoundTrip(connection.roundTrip)
     this.#relearn(connection, window.rtt, now)
     // At the start TCP itself finds out how fast it may be, and what comes after a short one should not be held to that.
-    if (window.starting || window.size === this.#pacedFor) return
-    this.#pacedFor = window.size
-    connection.pace((PACE * window.size * 1000) / window.rtt)
+    const paced = window.starting ? 0 : window.size
+    if (paced === this.#pacedFor) return
+    this.#pacedFor = paced
+    connection.pace(paced === 0 ? Number.MAX_SAFE_INTEGER : (PACE * paced * 1000) / window.rtt)
   }
 
   #relearn(connection: Connection, rtt: number, now: number): void {

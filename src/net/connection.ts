@@ -13,6 +13,7 @@ import {
   missingAtPeer,
   relearnRate,
   resetOnClose,
+  roundTripOf,
   takeSocketError,
 } from './libc.ts'
 
@@ -137,6 +138,11 @@ export class Connection implements Owner, Timed {
   /** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
   get heldBack(): boolean {
     return !this.done && heldBack(descriptorOf(this.socket))
+  }
+
+  /** The system's round trip to its peer, in ms; Infinity: unknown. What is not sent yet does not count. */
+  get roundTrip(): number {
+    return this.done ? Number.POSITIVE_INFINITY : roundTripOf(descriptorOf(this.socket))
   }
 
   /** Has the system find out anew how fast the path is, where it works with what it once took that for. */

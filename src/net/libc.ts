@@ -23,7 +23,7 @@ const IPPROTO_TCP = 6
 const TCP_INFO = 11
 const TCP_CONGESTION = 13
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
-const INFO = { mss: 4, unacked: 6, sacked: 7, notSent: 36 } as const
+const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61
@@ -90,7 +90,7 @@ export function resetOnClose(fd: number, on: boolean): void {
   if (c !== null && fd >= 0) c.setsockopt(fd | 0, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
 }
 
-const info = new Uint32Array(INFO.notSent + 1)
+const info = new Uint32Array(INFO.minRtt + 1)
 const infoSize = new Uint32Array(1)
 
 /** Fills in `info` of a TCP socket; false: nobody to ask, or not all of it. */
@@ -118,6 +118,11 @@ export function heldBack(fd: number): boolean {
   return info[INFO.sacked]! > 0 || info[INFO.notSent]! > info[INFO.unacked]! * info[INFO.mss]!
 }
 
+/** What the system takes for a connection's round trip, in ms, with what waits on the path; Infinity: nobody to ask. */
+export function roundTripOf(fd: number): number {
+  return inform(fd) ? info[INFO.rtt]! / 1000 : Number.POSITIVE_INFINITY
+}
+
 const BBR = Buffer.from('bbr')
 const BBR_NAME = Buffer.from('bbr\0')
 const RENO = Buffer.from('reno')
@@ -135,14 +140,17 @@ function mayChooseBbr(): boolean {
   }
 }
 
+/** BBR starts with the smallest round trip of five minutes; where it now takes so many of them, the path is another one. */
+const LONGER = 2
+
 /**
  * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
- * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, or BBR is not
- * for everybody to choose.
+ * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, BBR is not for
+ * everybody to choose, or the path has become longer: it would start over with the round trip of the shorter one.
  */
 export function relearnRate(fd: number): void {
   const c = libc()
-  if (!LINUX || c === null || fd < 0) return
+  if (c === null || !inform(fd) || info[INFO.rtt]! > LONGER * info[INFO.minRtt]!) return
   infoSize[0] = ALGORITHM.length
   if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return
   if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return

@@ -438,7 +438,7 @@ describe('the first moments of the next connection', () => {
   test('the window is that of an unknown link again', () => {
     const peer = new Breakable()
     peer.session.turns.window.size = 10_000_000
-    peer.session.turns.window.roundTrip(1)
+    peer.session.turns.window.roundTrip(1, 0, 0)
     peer.bytes()
     peer.resume(peer.written)
     expect(peer.session.turns.window.size).toBe(TUNING.window)

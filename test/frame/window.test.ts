@@ -19,6 +19,8 @@ type Shape = {
   burst?: number
   /** The sender's system tells it every few ms what has arrived, whatever holds the receipts up. */
   told?: true
+  /** A PING a second, behind everything that was sent. */
+  pings?: true
   /** How much the application sends: `full` has always more, otherwise bytes per ms. */
   app?: 'full' | number
 }
@@ -39,6 +41,7 @@ class Link {
   readonly #flying: { at: number; upTo: number }[] = []
   readonly #known: { at: number; count: number }[] = []
   readonly #receipts: { at: number; position: number }[] = []
+  readonly #pings: { sentAt: number; behind: number; backAt: number }[] = []
   #offered = 0
   maxWindow = 0
 
@@ -47,7 +50,7 @@ class Link {
     seed = 1,
   ) {
     this.#random = new Random(seed)
-    for (let i = 0; i < 3; i++) this.window.roundTrip(shape.rtt + this.#random.between(0, shape.jitter ?? 0))
+    for (let i = 0; i < 3; i++) this.window.roundTrip(shape.rtt + this.#random.between(0, shape.jitter ?? 0), 0, 0)
   }
 
   get bdp(): number {
@@ -93,7 +96,8 @@ class Link {
       if (count >= 0) this.window.arrive(count, this.#head, true, now)
     }
     if (app !== 'full') this.#offered += app
-    let send = Math.max(0, this.window.room(this.#head))
+    if (this.shape.pings) this.#ping()
+    let send = this.window.draining ? 0 : Math.max(0, this.window.room(this.#head))
     if (app !== 'full') send = Math.min(send, this.#offered)
     if (app !== 'full') this.#offered -= send
     this.#head += send
@@ -111,6 +115,10 @@ class Link {
       if (this.shape.told) this.#known.push({ at: now + rtt / 2, count: this.#arrived })
       if (this.#unreceiptedSince < 0) this.#unreceiptedSince = now
     }
+    for (const ping of this.#pings) {
+      if (ping.backAt === Number.POSITIVE_INFINITY && this.#arrived >= ping.behind)
+        ping.backAt = Math.max(now, ping.sentAt + rtt / 2) + rtt / 2
+    }
     // The receiver answers.
     const owed = this.#arrived - this.#receipted
     if (owed >= TUNING.receiptSoonBytes && this.#soonSince < 0) this.#soonSince = now
@@ -124,6 +132,15 @@ class Link {
       this.#receipts.push({ at: Math.max(at, last?.at ?? 0), position: this.#arrived })
     }
     if (this.window.size > this.maxWindow) this.maxWindow = this.window.size
+  }
+
+  #ping(): void {
+    const { now } = this
+    while (this.#pings.length > 0 && this.#pings[0]!.backAt <= now) {
+      this.window.roundTrip(now - this.#pings.shift()!.sentAt, this.#head, now)
+    }
+    if (now % 1000 !== 0 && !this.window.takePing()) return
+    this.#pings.push({ sentAt: now, behind: this.#head, backAt: Number.POSITIVE_INFINITY })
   }
 }
 
@@ -232,7 +249,7 @@ test('lost packets that hold the receipts up for a round trip do not hold the se
 
 test('near by, what one turn of the loop hands over is no rate', () => {
   const window = new Window()
-  window.roundTrip(0.2)
+  window.roundTrip(0.2, 0, 0)
   let [head, now] = [0, 0]
   // 300 KB a ms, in bursts of five times that which last longer than a round trip.
   for (let i = 0; i < 2000; i++) {
@@ -254,6 +271,122 @@ test('receipts that say less than is known take nothing back', () => {
   expect(window.room(100_000)).toBe(TUNING.window - 80_000)
 })
 
+describe('a path that becomes longer', () => {
+  for (const [rate, before, after] of [
+    [50_000, 20, 100],
+    [12_500, 20, 40],
+    [12_500, 1, 300],
+    [1250, 20, 200],
+  ] as const) {
+    test(`from ${before} to ${after} ms carries its rate again, ${(rate * 8) / 1000} Mbit/s, and less is in flight when it is shorter again`, () => {
+      const shape: Shape = { rate, rtt: before, pings: true }
+      const sim = new Link(shape)
+      sim.run(15_000)
+      const { size } = sim.window
+      shape.rtt = after
+      sim.run(20_000 + 30 * after)
+      let from = sim.delivered
+      sim.run(10_000)
+      expect((sim.delivered - from) / 10_000).toBeGreaterThan(0.95 * rate)
+      expect(sim.window.rtt).toBeGreaterThanOrEqual(after)
+      expect(sim.window.rtt).toBeLessThan(1.1 * after + 5)
+      // While there is always more to send, what is too much for a shorter path hides it.
+      shape.rtt = before
+      shape.app = 0
+      sim.run(3000)
+      shape.app = 'full'
+      sim.run(2 * TUNING.rateWindow)
+      from = sim.delivered
+      sim.run(10_000)
+      expect((sim.delivered - from) / 10_000).toBeGreaterThan(0.95 * rate)
+      expect(sim.window.size).toBeLessThan(1.2 * size + 32 * 1024)
+    })
+  }
+
+  test('is not what a queue is taken for that bulk makes itself, and looking costs next to nothing', () => {
+    const sim = new Link({ rate: 125, rtt: 20, pings: true })
+    sim.run(10_000)
+    const { size } = sim.window
+    const from = sim.delivered
+    let waited = 0
+    for (let i = 0; i < 120_000; i++) {
+      sim.run(1)
+      if (sim.window.draining) waited++
+    }
+    expect(sim.window.lastRtt).toBeGreaterThan(100)
+    expect(waited).toBeGreaterThan(0)
+    expect(sim.window.rtt).toBeLessThan(30)
+    expect(sim.window.size).toBeLessThan(1.2 * size)
+    expect((sim.delivered - from) / 120_000).toBeGreaterThan(0.98 * 125)
+  })
+
+  /** Twelve round trips of `ms` on a path that takes 20, while 1,000 bytes are in flight. */
+  function doubted(ms = 100): Window {
+    const window = new Window()
+    window.roundTrip(20, 0, 0)
+    for (let i = 0; i < 12; i++) window.roundTrip(ms, 1000, 1000 + i)
+    return window
+  }
+
+  test('is not looked for while one in twelve round trips is covered, or the system says so', () => {
+    expect(doubted(30).draining).toBe(false)
+    expect(doubted(31).draining).toBe(true)
+    for (const settled of [
+      (window: Window) => window.roundTrip(30, 1000, 0),
+      (window: Window) => window.systemRoundTrip(30),
+    ]) {
+      const window = new Window()
+      window.roundTrip(20, 0, 0)
+      for (let i = 0; i < 100; i++) {
+        if (i % 12 === 11) settled(window)
+        else window.roundTrip(100, 1000, i)
+        expect(window.draining).toBe(false)
+      }
+    }
+  })
+
+  test('is measured only once the path is empty, by PINGs sent since, and the smallest of three counts', () => {
+    const window = doubted()
+    expect(window.takePing()).toBe(false)
+    window.arrive(999, 1000, true, 2000)
+    expect(window.takePing()).toBe(false)
+    window.arrive(1000, 1000, true, 2100)
+    expect(window.takePing()).toBe(true)
+    expect(window.takePing()).toBe(false)
+    // Sent before it was empty, and behind what was in flight.
+    window.roundTrip(101, 1000, 2200)
+    expect(window.takePing()).toBe(false)
+    for (const ms of [100, 180]) {
+      window.roundTrip(ms, 1000, 2200 + ms)
+      expect(window.draining).toBe(true)
+      expect(window.takePing()).toBe(true)
+    }
+    window.roundTrip(120, 1000, 2600)
+    expect(window.draining).toBe(false)
+    expect(window.takePing()).toBe(false)
+    expect(window.rtt).toBe(100)
+    expect(window.starting).toBe(true)
+  })
+
+  test('was not, when one of them is covered', () => {
+    const window = doubted()
+    window.arrive(1000, 1000, true, 2000)
+    window.takePing()
+    window.roundTrip(100, 1000, 2100)
+    window.takePing()
+    window.roundTrip(25, 1000, 2200)
+    expect(window.draining).toBe(false)
+    expect(window.rtt).toBe(20)
+  })
+
+  test('is of one connection only', () => {
+    const window = doubted()
+    window.reset(500)
+    expect(window.draining).toBe(false)
+    expect(window.doubtful).toBe(false)
+  })
+})
+
 test('a link that became slower is followed after the seconds for which the best rate counts', () => {
   const shape: Shape = { rate: 12_500, rtt: 80 }
   const sim = new Link(shape)
@@ -265,7 +398,7 @@ test('a link that became slower is followed after the seconds for which the best
 
 test('answers of 256 KiB whose receipts come in two pieces feign no rate', () => {
   const window = new Window()
-  window.roundTrip(80)
+  window.roundTrip(80, 0, 0)
   let at = 80
   // A backlog once, so that a rate is known: 1,000 bytes a ms.
   for (let i = 0; i < 5; i++) window.arrive(i * 80_000, (i + 1) * 80_000, true, at + i * 80)
@@ -286,7 +419,7 @@ describe('bulk that is alone', () => {
   /** A window that knows its link: `rate` bytes per ms, sampled until `until`. */
   const settled = (rate: number, rtt: number) => {
     const window = new Window()
-    window.roundTrip(rtt)
+    window.roundTrip(rtt, 0, 0)
     let [now, head] = [0, 0]
     const go = (ms: number) => {
       for (const end = now + ms; now < end; now += 10) {
@@ -343,7 +476,7 @@ describe('arithmetic', () => {
     window.arrive(1, 100_000, true, 0)
     window.arrive(100_001, 200_000, true, 3.3)
     expect(window.size).toBe(TUNING.window)
-    window.roundTrip(7.7)
+    window.roundTrip(7.7, 0, 0)
     window.arrive(200_001, 300_000, true, 11.9)
     window.arrive(300_001, 400_000, true, 21.7)
     expect(Number.isInteger(window.size)).toBe(true)
@@ -351,27 +484,27 @@ describe('arithmetic', () => {
 
   test('never above its maximum, whatever is measured', () => {
     const window = new Window()
-    window.roundTrip(1000)
+    window.roundTrip(1000, 0, 0)
     for (let i = 0; i < 100; i++) window.arrive(i * 1e9, i * 1e9 + 1, true, i * 1000)
     expect(window.size).toBeLessThanOrEqual(TUNING.windowMax)
   })
 
   test('a new connection starts anew', () => {
     const window = new Window()
-    window.roundTrip(10)
+    window.roundTrip(10, 0, 0)
     window.arrive(0, 100_000, true, 0)
     window.arrive(100_000, 200_000, true, 20)
     window.reset(0)
     expect(window.size).toBe(TUNING.window)
     expect(window.rtt).toBe(Number.POSITIVE_INFINITY)
-    window.roundTrip(10)
+    window.roundTrip(10, 0, 0)
     expect(window.size).toBe(TUNING.window)
   })
 })
 
 test('a window below what a receipt waits for grows again, though one receipt takes all that is in flight', () => {
   const window = new Window()
-  window.roundTrip(0.1)
+  window.roundTrip(0.1, 0, 0)
   let [tail, head, now] = [0, 0, 0]
   // A slow start that does not get better makes it small: a receipt every 25 ms is for little.
   for (let i = 0; i < 4; i++) {

@@ -21,6 +21,8 @@ class FakeConnection {
   heldBackAt: (asked: number) => boolean = () => false
   asked = 0
   relearnt = 0
+  /** Its system's round trip, in ms. */
+  roundTrip = Number.POSITIVE_INFINITY
 
   get heldBack(): boolean {
     return this.heldBackAt(this.asked++)
@@ -269,7 +271,7 @@ describe('a long path with more to send than fits', () => {
     await turn()
     const { window } = session.turns
     window.reset(0)
-    window.roundTrip(rtt)
+    window.roundTrip(rtt, 0, 0)
     for (let i = 0; i < samples; i++) window.arrive(i, i + 1, true, i * 100)
     expect(window.starting).toBe(samples < 4)
     window.arrived = 0
@@ -288,6 +290,29 @@ describe('a long path with more to send than fits', () => {
     const { size } = session.turns.window
     expect(connection.paces[0]).toBeGreaterThan((size / 80) * 1000)
     expect(connection.paces[0]).toBeLessThan((size / 80) * 1500)
+    carrier.detach()
+  })
+
+  test('nor is it when the window starts over, on a path that has become longer', async () => {
+    const { carrier, connection, session } = await busy(1000, 80)
+    while (connection.paces.length === 0) await turn()
+    const { window } = session.turns
+    const now = performance.now()
+    for (let i = 0; i < 12; i++) window.roundTrip(500, 0, now)
+    window.arrive(0, 0, true, now)
+    for (let i = 0; i < 3; i++) window.roundTrip(500, 0, now + 500)
+    expect(window.rtt).toBe(500)
+    while (connection.paces.at(-1)! < Number.MAX_SAFE_INTEGER) await turn()
+    carrier.detach()
+  })
+
+  test('the system is asked for its round trip while the path is in doubt, and settles it', async () => {
+    const { carrier, connection, session } = await busy(1000, 80)
+    connection.roundTrip = 90
+    const { window } = session.turns
+    window.roundTrip(500, 0, performance.now())
+    expect(window.doubtful).toBe(true)
+    while (window.doubtful) await turn()
     carrier.detach()
   })
 

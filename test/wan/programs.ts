@@ -205,3 +205,16 @@ export async function shellThroughCut(ms: number): Promise<Talked> {
   await within(10_000, shell.exited, () => 'the shell does not end')
   return { before, after, sameShell: pid !== '' && pid === samePid, breaks: site.breaks(from) }
 }
+
+/** MB/s that arrived in each second of one bulk download, on a link that takes `longer` ms each way from second `at` on. */
+export async function downloadOnLongerPath(link: Link, longer: number, at: number, seconds: number): Promise<number[]> {
+  const prepare = async () => ({ line: ['iperf3', '-s', '-B', HOST, '-p', String(PORT)], signal: 'SIGTERM' as const })
+  await using reached = await reach(prepare, { link })
+  const { wan, via } = reached
+  const flags = ['-c', via.host, '-p', String(via.port), '-t', String(seconds), '-R', '--json']
+  const running = ok([...wan.b.prefix, program('iperf3'), ...flags])
+  await lasting(at * 1000)
+  await wan.set({ delay: longer })
+  const report = JSON.parse(await running) as { intervals: { sum: { bits_per_second: number } }[] }
+  return report.intervals.map(interval => interval.sum.bits_per_second / 8e6)
+}
