@@ -31,7 +31,9 @@ export async function registerAgents(count: number, folder: string): Promise<{ e
     stderr: 'ignore',
   })
   leaveNone(relay)
-  await lines(relay.stdout).next()
+  const said = lines(relay.stdout)
+  await said.next()
+  void readOn(said)
   const uses = ['--uses', String(count), '--state', relayState]
   const invite = (await output(LOOPBACK.front, [warrenBinary(), 'invite', ...uses])).trim()
 
@@ -40,6 +42,11 @@ export async function registerAgents(count: number, folder: string): Promise<{ e
   relay.kill('SIGKILL')
   await relay.exited
   return { enrol, return: back }
+}
+
+/** A relay whose events nobody takes tries each of them again with the next. */
+async function readOn(said: AsyncIterable<string>): Promise<void> {
+  for await (const _ of said);
 }
 
 async function all(states: string[], relay: string | null): Promise<number> {
