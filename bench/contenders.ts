@@ -137,6 +137,22 @@ const floor: Contender = {
   },
 }
 
+const hop: Contender = {
+  id: 'hop',
+  label: 'Bun’s hop',
+  encryption: 'none',
+  setting: 'floor.ts once: one process from visitor to service, without TLS, tunnel and anything of warren',
+  programs: [],
+  install: '',
+  scenarios: ['redis', 'connections'],
+  version: async () => `Bun ${Bun.version}`,
+  prepare: async () => {},
+  start: async ({ world, port, service }, group) => {
+    const command = [process.execPath, new URL('./floor.ts', import.meta.url).pathname]
+    group.start(world.front, [...command, world.front.host, String(port), world.back.host, String(service)])
+  },
+}
+
 const stunnel: Contender = {
   id: 'stunnel',
   label: 'stunnel pair',
@@ -392,6 +408,7 @@ export const CONTENDERS: readonly Contender[] = [
   ...(otherProgram === null ? [] : [warren('other', 'the other warren', () => otherProgram)]),
   direct,
   floor,
+  hop,
   haproxy,
   stunnel,
   ssh('ssh', 'ssh -R', 'chacha20-poly1305', []),
