@@ -96,6 +96,8 @@ export class Session implements Frames {
   #current: Stream | null = null
 
   #received = 0
+  /** What was received when the PING was asked for that measures the path. */
+  #measuredFrom = 0
   #receipted = 0
   /** Something other than RECEIPT, PING and PONG arrived in this receive(). */
   #countable = false
@@ -302,7 +304,9 @@ export class Session implements Frames {
 
   /** While bulk waits for that, and the path is empty. */
   #measurePath(now: number): void {
-    if (this.turns.window.takePing()) this.#liveness.ask(now)
+    if (!this.turns.window.takePing()) return
+    this.#measuredFrom = this.#received
+    this.#liveness.ask(now)
   }
 
   /** Near by, a lost packet is sent again before anybody notices. */
@@ -457,7 +461,8 @@ export class Session implements Frames {
     const ms = this.#liveness.pong(opaque)
     if (ms === null) return
     const { ring, window } = this.turns
-    window.roundTrip(ms, ring.head, this.#liveness.heardAt)
+    const crowded = this.#received - this.#measuredFrom > TUNING.small
+    window.roundTrip(ms, ring.head, this.#liveness.heardAt, crowded)
     this.#measurePath(this.#liveness.heardAt)
     if (this.#waiting()) this.#wake()
     this.#events.roundTrip?.(ms)

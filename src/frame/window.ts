@@ -82,15 +82,15 @@ export class Window {
 
   /**
    * A PING came back after `ms`, when `head` bytes are encoded. What is in flight waits in queues, and a round trip takes
-   * longer for that; that the path is longer can only be seen while it is empty.
+   * longer for that; that the path is longer can only be seen while it is empty. `crowded`: it was not on the way back.
    */
-  roundTrip(ms: number, head: number, now: number): void {
+  roundTrip(ms: number, head: number, now: number, crowded = false): void {
     this.lastRtt = ms
     if (ms < this.rtt) {
       this.rtt = ms
       this.#resize()
     }
-    if (this.draining) this.#measure(ms, now)
+    if (this.draining) this.#measure(ms, now, crowded)
     else this.#doubt(ms, head, now)
   }
 
@@ -195,16 +195,19 @@ export class Window {
     if (this.arrived >= this.#drainTo) this.#drainedAt = Math.min(this.#drainedAt, now)
   }
 
-  /** One that is covered says that the path is what it was; one that is not may have been held up by anything. */
-  #measure(ms: number, now: number): void {
+  /**
+   * One that is covered says that the path is what it was; one that is not may have been held up by anything. Two sides
+   * that both send bulk must not take each other's queues for the path: the windows of both would grow without end.
+   */
+  #measure(ms: number, now: number, crowded: boolean): void {
     if (now - ms < this.#drainedAt) return
     this.#trips++
     this.#least = Math.min(this.#least, ms)
-    if (!this.#covers(ms) && this.#trips < TRIPS) {
+    if (!crowded && !this.#covers(ms) && this.#trips < TRIPS) {
       this.#asked = false
       return
     }
-    if (!this.#covers(this.#least)) {
+    if (!crowded && !this.#covers(this.#least)) {
       this.rtt = this.#least
       // The rate was that of a window for a shorter path.
       this.#flat = 0

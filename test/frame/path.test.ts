@@ -74,6 +74,24 @@ describe('while the path is measured', () => {
     expect(new Set(streams(peer))).toEqual(new Set([bulk.id]))
   })
 
+  test('a round trip on whose way back the peer sends bulk counts for nothing', () => {
+    for (const [bytes, rtt] of [
+      [5000, BEFORE],
+      [3000, AFTER],
+    ] as const) {
+      const { peer } = doubting()
+      const { window } = peer.session.turns
+      peer.send(raw.receipt(peer.written))
+      for (let trip = 0; trip < 3 && window.draining; trip++) {
+        const ping = ofType(peer.frames(), PING)[0]!
+        peer.now += AFTER
+        peer.send(raw.data(1, Buffer.alloc(bytes)), raw.pong(ping[2] as number))
+      }
+      expect(window.draining).toBe(false)
+      expect(window.rtt).toBe(rtt)
+    }
+  })
+
   test('the system may say that all has arrived before a receipt does', () => {
     const { peer } = doubting()
     peer.session.confirm(0, peer.now)

@@ -368,15 +368,20 @@ describe('a path that becomes longer', () => {
     expect(window.starting).toBe(true)
   })
 
-  test('was not, when one of them is covered', () => {
-    const window = doubted()
-    window.arrive(1000, 1000, true, 2000)
-    window.takePing()
-    window.roundTrip(100, 1000, 2100)
-    window.takePing()
-    window.roundTrip(25, 1000, 2200)
-    expect(window.draining).toBe(false)
-    expect(window.rtt).toBe(20)
+  test('is not taken for one, when one of them is covered, or met what the other side sends', () => {
+    for (const [ms, crowded] of [
+      [25, false],
+      [100, true],
+    ] as const) {
+      const window = doubted()
+      window.arrive(1000, 1000, true, 2000)
+      window.takePing()
+      window.roundTrip(100, 1000, 2100)
+      window.takePing()
+      window.roundTrip(ms, 1000, 2200 + ms, crowded)
+      expect(window.draining).toBe(false)
+      expect(window.rtt).toBe(20)
+    }
   })
 
   test('is of one connection only', () => {
