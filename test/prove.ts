@@ -95,9 +95,13 @@ const PROOFS: Proof[] = [
 process.exit(await main())
 
 async function main(): Promise<number> {
+  const wanted = PROOFS.filter(proof => values.only === undefined || proof.name.includes(values.only))
+  if (wanted.length === 0) {
+    console.log(`no proof of that name; there are: ${PROOFS.map(proof => proof.name).join(', ')}`)
+    return 2
+  }
   const built = await bun(['scripts/build.ts'])
   if (built.status !== 0) return 1
-  const wanted = PROOFS.filter(proof => values.only === undefined || proof.name.includes(values.only))
   const rows: string[] = []
   let failed = 0
   for (const proof of wanted) {
