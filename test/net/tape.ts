@@ -23,9 +23,6 @@ export const ALPN = 'warren/1'
 export const KINDS = ['tcp', 'unix', 'tls'] as const
 export type Kind = (typeof KINDS)[number]
 
-/** What has not happened after so many ms, in which a deadline of half of it would have fallen due, does not happen. */
-export const STILL_MS = 200
-
 /** Waits for a state, and not for a time: every event looks again. */
 export class Waiting {
   private waiting: { ready: () => boolean; resolve: () => void }[] = []

@@ -5,7 +5,7 @@ import { type Connection, descriptors, listen, listenTls, refuseUnsafeEnvironmen
 import { temporaryFolder } from '../folder.ts'
 import { certificate } from './certificate.ts'
 import { RawHost } from './raw.ts'
-import { ALPN, descriptorsSettle, dialled, dialledTls, pair, STILL_MS, Tape, turns, Waiting } from './tape.ts'
+import { ALPN, descriptorsSettle, dialled, dialledTls, pair, Tape, turns, Waiting } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -109,11 +109,13 @@ describe('the listener', () => {
   })
 
   test('a deadline that was met does not fall due later', async () => {
-    const gate = new Gate({ handshakeMs: 100 })
+    const gate = new Gate()
+    const before = deadlines.size
     const near = new Tape()
-    await dialledTls('127.0.0.1', gate.listener.port, 100, near).answer
-    await Bun.sleep(STILL_MS)
-    expect(near.story).toBe('')
+    await dialledTls('127.0.0.1', gate.listener.port, 5_000, near).answer
+    await gate.saw(2)
+    expect(gate.events).toEqual(['127.0.0.1 true', 'accept'])
+    expect(deadlines.size).toBe(before)
     near.it.abort()
     gate.listener.stop()
   })
