@@ -1,12 +1,11 @@
 // Ports, leased to a key and a service name. A lease is live while a session holds it and away afterwards: its key gets
 // it back at once, and nobody else before it has rested in quarantine since it was last held. The rows in the store are
 // the truth; what is here is their index, so that a thousand agents that come back at once cost no scan of the range.
-//
-// Quarantine is measured on a clock of the pool's own that never goes back. A machine whose clock is set back, and put
-// right later, would otherwise see a quarantine pass in a moment. It follows the wall clock, and goes on at the same
-// pace while that is behind; the store remembers it, at most CLOCK_SAVED_MS late.
+// Quarantine has a clock of its own; the store remembers it, at most CLOCK_SAVED_MS late.
 import { WarrenError } from '../errors.ts'
 import { fingerprint } from '../identity/index.ts'
+import { Bag } from './bag.ts'
+import { QuarantineClock } from './quarantine.ts'
 import type { Lease, Store } from './store.ts'
 
 export type Wanted = { readonly service: string; readonly wanted: number | null }
@@ -46,8 +45,6 @@ const DAY_MS = 86_400_000
 export const QUARANTINE = { defaultMs: 7 * DAY_MS, leastMs: DAY_MS } as const
 
 const CLOCK_SAVED_MS = 10 * 60_000
-/** A longer step of the wall clock, while it is behind, is taken as its being put right and not as time that passed. */
-const STEP_MS = 2 * 60_000
 /** As many tunnels as one session may have: otherwise one key could put the whole range into quarantine. */
 const PER_KEY = 256
 
@@ -62,21 +59,15 @@ export class Pool {
   readonly #resting = new Set<number>()
   /** In the range and past quarantine, in the same order: still the old owner's, until somebody else gets it. */
   readonly #rested = new Set<number>()
-  /** In the range and of no lease: a bag that a random one is drawn from, and where in it each port is. */
-  readonly #unused: number[] = []
-  readonly #unusedAt = new Map<number, number>()
+  /** In the range and of no lease. */
+  readonly #unused = new Bag()
   /** Released and not yet on disk. Nothing is lost by a crash: there the lease still counts as live. */
   readonly #unsaved = new Map<number, Lease>()
   readonly #quarantineMs: number
-  readonly #now: () => number
+  readonly #clock: QuarantineClock
   readonly #perKey: number
   readonly #random: () => number
-  #clock = 0
   #clockOnDisk = 0
-  /** The wall clock when last looked at. */
-  #wall = Number.POSITIVE_INFINITY
-  /** How much later than `#clock` it may be: after a restart with a wall clock that is behind. */
-  #doubt = 0
   #epoch = 0
   /** An acquire failed half way: the rows are to be read again first. */
   #stale = false
@@ -94,7 +85,7 @@ export class Pool {
       throw new WarrenError('W-USAGE', `the ports ${from}-${to} are not a range within 1-65535`)
     }
     this.#quarantineMs = options.quarantineMs
-    this.#now = options.now
+    this.#clock = new QuarantineClock(options.now)
     this.#perKey = options.perKey ?? PER_KEY
     this.#random = options.random ?? Math.random
     this.#load()
@@ -163,8 +154,8 @@ export class Pool {
     const lease = this.#leases.get(port)
     if (lease === undefined || this.#rested.has(port)) return 'none'
     if (lease.live) return 'live'
-    this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases: [], dropped: [port] })
-    this.#clockOnDisk = this.#clock
+    this.store.savePool({ clock: this.#clock.time, epoch: this.#epoch, leases: [], dropped: [port] })
+    this.#clockOnDisk = this.#clock.time
     this.#put(port, null)
     return 'freed'
   }
@@ -174,7 +165,7 @@ export class Pool {
     this.#expireUntil(this.#time())
     const names = new Map(this.store.listKeys().map(key => [key.fingerprint, key.name]))
     return [...this.#leases.values()]
-      .filter(lease => lease.live || lease.heldAt + this.#quarantineMs > this.#clock)
+      .filter(lease => lease.live || lease.heldAt + this.#quarantineMs > this.#clock.time)
       .sort((a, b) => a.port - b.port)
       .map(({ port, key, service, live, epoch, since, heldAt }) => {
         const print = fingerprint(key)
@@ -220,7 +211,7 @@ export class Pool {
     }
     this.#epoch += 1
     const epoch = this.#epoch
-    const since = this.#clock
+    const since = this.#clock.time
     this.#put(port, { port, key: publicKey, service: want.service, live: true, epoch, since, heldAt: since })
     changed.add(port)
     return { ok: true, port, epoch, replaced: before && { port: before.port, epoch: before.epoch } }
@@ -253,19 +244,14 @@ export class Pool {
 
   /** A port that was never used, at random; else the one held longest ago of those past quarantine. */
   #draw(free: Free): number | 'empty' {
-    for (let left = this.#unused.length; left > 0; left--) {
-      const at = Math.floor(this.#random() * left)
-      const port = this.#unused[at]
-      if (port === undefined) break
-      if (free(port)) return port
-      this.#swapUnused(at, left - 1)
-    }
+    const drawn = this.#unused.draw(this.#random, free)
+    if (drawn !== null) return drawn
     for (const port of this.#rested) if (free(port)) return port
     return 'empty'
   }
 
   #leave(lease: Lease): Lease {
-    const left = { ...lease, live: false, since: this.#clock, heldAt: this.#clock + this.#doubt }
+    const left = { ...lease, live: false, since: this.#clock.time, heldAt: this.#clock.latest }
     this.#put(lease.port, left)
     return left
   }
@@ -288,16 +274,11 @@ export class Pool {
     return Number.isInteger(port) && port >= this.range.from && port <= this.range.to
   }
 
-  /** The pool's time. A quarantine ends by it, and begins at `#clock + #doubt`: never early, never short. */
   #time(): number {
     if (this.#stale) this.#reload()
-    const wall = Math.floor(this.#now())
-    const step = wall - this.#wall
-    this.#wall = wall
-    this.#clock = Math.max(this.#clock + (step > 0 && step <= STEP_MS ? step : 0), wall)
-    if (this.#clock === wall) this.#doubt = 0
-    if (this.#clock - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save(new Set())
-    return this.#clock
+    this.#clock.look()
+    if (this.#clock.time - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save(new Set())
+    return this.#clock.time
   }
 
   #expireUntil(now: number): number {
@@ -314,8 +295,8 @@ export class Pool {
 
   #save(changed: ReadonlySet<number>): void {
     const leases = this.#of(new Set([...this.#unsaved.keys(), ...changed]))
-    this.store.savePool({ clock: this.#clock, epoch: this.#epoch, leases, dropped: [] })
-    this.#clockOnDisk = this.#clock
+    this.store.savePool({ clock: this.#clock.time, epoch: this.#epoch, leases, dropped: [] })
+    this.#clockOnDisk = this.#clock.time
     this.#unsaved.clear()
   }
 
@@ -341,18 +322,14 @@ export class Pool {
       this.#byKey,
       this.#resting,
       this.#rested,
-      this.#unusedAt,
+      this.#unused,
       this.#unsaved,
     ]) {
       index.clear()
     }
-    this.#unused.length = 0
-    for (let port = this.range.from; port <= this.range.to; port++) this.#addUnused(port)
+    for (let port = this.range.from; port <= this.range.to; port++) this.#unused.add(port)
     this.#clockOnDisk = clock
-    if (clock > this.#clock) {
-      this.#clock = clock
-      this.#doubt = CLOCK_SAVED_MS
-    }
+    this.#clock.restore(clock, CLOCK_SAVED_MS)
     this.#epoch = epoch
     for (const lease of leases) this.#put(lease.port, lease)
   }
@@ -376,9 +353,9 @@ export class Pool {
       this.#resting.delete(port)
       this.#rested.delete(port)
       this.#leases.delete(port)
-    } else if (next !== null) this.#removeUnused(port)
+    } else if (next !== null) this.#unused.remove(port)
     if (next === null) {
-      this.#addUnused(port)
+      if (this.#inRange(port)) this.#unused.add(port)
       return
     }
     const key = hex(next.key)
@@ -387,30 +364,6 @@ export class Pool {
     addTo(this.#byKey, key, port)
     // Added last because the clock never goes back: nothing here was held later (or, in doubt, minutes later).
     if (!next.live && this.#inRange(port)) this.#resting.add(port)
-  }
-
-  #addUnused(port: number): void {
-    if (!this.#inRange(port)) return
-    this.#unusedAt.set(port, this.#unused.length)
-    this.#unused.push(port)
-  }
-
-  #removeUnused(port: number): void {
-    const at = this.#unusedAt.get(port)
-    if (at === undefined) return
-    this.#swapUnused(at, this.#unused.length - 1)
-    this.#unused.pop()
-    this.#unusedAt.delete(port)
-  }
-
-  #swapUnused(a: number, b: number): void {
-    const left = this.#unused[a]
-    const right = this.#unused[b]
-    if (left === undefined || right === undefined) return
-    this.#unused[a] = right
-    this.#unused[b] = left
-    this.#unusedAt.set(right, a)
-    this.#unusedAt.set(left, b)
   }
 }
 

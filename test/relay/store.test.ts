@@ -15,8 +15,9 @@ import {
 import { join } from 'node:path'
 import * as ed25519 from '@noble/ed25519'
 import { fingerprint, hashToken, newToken } from '../../src/identity/index.ts'
+import type { Use } from '../../src/relay/database.ts'
 import { MIGRATIONS, migrate } from '../../src/relay/migrations.ts'
-import { keyName, Store, type Use } from '../../src/relay/store.ts'
+import { keyName, Store } from '../../src/relay/store.ts'
 import { temporaryFolder } from '../folder.ts'
 import vectors from '../vectors/keys.json'
 
