@@ -1,30 +1,21 @@
 // The agent: keeps a session with its relay alive, and joins the streams that the relay opens to the local services.
 import { randomBytes } from 'node:crypto'
-import { CONTROL_PORT, formatHostPort, formatLocal, parseHostPort, type TunnelSpec } from '../config/index.ts'
+import { CONTROL_PORT, formatHostPort, parseHostPort, type TunnelSpec } from '../config/index.ts'
 import { type Code, ERRORS, WarrenError } from '../errors.ts'
-import {
-  type AckBody,
-  BIND,
-  Memory,
-  type Over,
-  RESET_CODE,
-  SESSION_CODE,
-  Session,
-  type TunnelAnswer,
-  type TunnelAsked,
-} from '../frame/index.ts'
+import { type AckBody, Memory, type Over, RESET_CODE, SESSION_CODE, Session } from '../frame/index.ts'
 import { type KeyPair, looksLikeInvite, parseInvite } from '../identity/index.ts'
 import { type Break, Carrier, Splice } from '../link/index.ts'
 import { type Connection, type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Backoff } from './backoff.ts'
-import { type Greeted, type KnownRelay, refusalError } from './greeting.ts'
+import type { Greeted, KnownRelay } from './greeting.ts'
+import { BREAKS, codeOf, refusalError, tunnelError } from './reasons.ts'
 import { register } from './registration.ts'
 import { type Resumable, Resuming } from './resumption.ts'
 import { Roaming } from './roaming.ts'
-import { Service } from './services.ts'
 import { AgentState } from './state.ts'
+import { type Traffic, Tunnels } from './tunnels.ts'
 
 /** How often it is asked for what another process took, or could not be had, in ms. */
 const ASK_AGAIN_MS = 30_000
@@ -32,9 +23,6 @@ const DRAIN_LOOK_MS = 50
 /** After a FIN the relay's process is likely gone: no use in holding for long. */
 const HOLD_AFTER_FIN_MS = 3_000
 const NOTHING = Buffer.alloc(0)
-/** Bytes of INIT's 4 KiB for tunnels, and what one takes besides its name. */
-const INIT_ROOM = 3_072
-const TUNNEL_BYTES = 32
 const RTT_EVENT_MS = 1_000
 
 export type AgentOptions = {
@@ -108,7 +96,7 @@ class RunningAgent implements Agent {
   readonly #log: Log
   readonly #instance = randomBytes(16)
   readonly #memory = new Memory()
-  readonly #services = new Map<number, Service>()
+  readonly #tunnels: Tunnels
   readonly #backoff = new Backoff(Math.random)
   readonly #roaming: Roaming
   readonly #asking: ReturnType<typeof setInterval>
@@ -132,11 +120,11 @@ class RunningAgent implements Agent {
     this.#key = key
     this.#emit = emit
     this.#log = log
-    for (const [id, spec] of options.tunnels.entries()) this.#services.set(id, new Service(id, spec, emit))
+    this.#tunnels = new Tunnels(options.tunnels, emit)
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve
     })
-    for (const service of this.#services.values()) service.check()
+    this.#tunnels.check()
     this.#roaming = new Roaming(
       () => this.#live?.carrier.localHost ?? null,
       () => this.#live?.carrier.break('reset'),
@@ -162,18 +150,8 @@ class RunningAgent implements Agent {
     this.#end(null)
   }
 
-  traffic(): Map<string, { sent: number; received: number }> {
-    const all = new Map<string, { sent: number; received: number }>()
-    for (const { spec, sent, received } of this.#services.values()) all.set(spec.name, { sent, received })
-    for (const { splices } of this.#all) {
-      for (const splice of splices) {
-        const tunnel = all.get(this.#services.get(splice.opening.tunnel)?.spec.name ?? '')
-        if (tunnel === undefined) continue
-        tunnel.sent += splice.read
-        tunnel.received += splice.written
-      }
-    }
-    return all
+  traffic(): Map<string, Traffic> {
+    return this.#tunnels.traffic([...this.#all].flatMap(({ splices }) => [...splices]))
   }
 
   /** Bytes that are encoded and not yet receipted are a stream's still, though it has ended here. */
@@ -195,7 +173,7 @@ class RunningAgent implements Agent {
     this.#giveUpConnecting()
     this.#roaming.stop()
     clearInterval(this.#asking)
-    for (const service of this.#services.values()) service.stop()
+    this.#tunnels.stop()
     for (const live of [...this.#all]) {
       live.session.close(SESSION_CODE.SHUTDOWN, 'the agent is shutting down')
       for (const splice of [...live.splices]) splice.abort()
@@ -216,7 +194,7 @@ class RunningAgent implements Agent {
         instance: this.#instance,
         name: this.#options.name,
         capabilities: [],
-        tunnels: this.#firstTunnels(),
+        tunnels: this.#tunnels.first(),
       },
       result => {
         this.#attempt = null
@@ -229,18 +207,6 @@ class RunningAgent implements Agent {
         return null
       },
     )
-  }
-
-  /** As many tunnels as fit into INIT; BIND asks for the others. */
-  #firstTunnels(): TunnelAsked[] {
-    let room = INIT_ROOM
-    const tunnels: TunnelAsked[] = []
-    for (const service of this.#services.values()) {
-      room -= Buffer.byteLength(service.spec.name) + TUNNEL_BYTES
-      if (room < 0) break
-      tunnels.push(service.asked(service.taken))
-    }
-    return tunnels
   }
 
   #giveUpConnecting(): void {
@@ -290,7 +256,7 @@ class RunningAgent implements Agent {
     // One for all streams: a closure each would be a good part of what an idle stream costs.
     const onDone = (splice: Splice): void => {
       live.splices.delete(splice)
-      this.#streamClosed(splice)
+      this.#tunnels.closed(splice)
     }
     const live: Live = {
       carrier,
@@ -307,7 +273,7 @@ class RunningAgent implements Agent {
           memory: this.#memory,
           events: {
             opened: (stream, opening) => {
-              const service = this.#services.get(opening.tunnel)
+              const service = this.#tunnels.get(opening.tunnel)
               if (service === undefined) return stream.abort(RESET_CODE.NO_TUNNEL)
               const splice = new Splice(opening, onDone)
               live.splices.add(splice)
@@ -322,8 +288,8 @@ class RunningAgent implements Agent {
               this.#lost(live, how)
             },
             goaway: (code, text) => this.#goaway(live, code, text),
-            bound: answer => this.#answered(answer),
-            unbind: id => this.#taken(id),
+            bound: answer => this.#tunnels.answered(answer),
+            unbind: id => this.#tunnels.taken(id),
             roundTrip: ms => this.#roundTrip(ms),
           },
         },
@@ -332,57 +298,19 @@ class RunningAgent implements Agent {
     }
     this.#live = live
     this.#all.add(live)
-    for (const service of this.#services.values()) service.bound = false
+    this.#tunnels.unbind()
     this.#emit({ event: 'session', state: 'connected', relay: this.#address, rtt: null })
-    for (const answer of ack.tunnels) this.#answered(answer)
-    const asked = new Set(ack.tunnels.map(answer => answer.id))
-    for (const service of this.#services.values())
-      if (!asked.has(service.id)) live.session.send({ type: BIND, tunnel: service.asked(service.taken) })
+    for (const answer of ack.tunnels) this.#tunnels.answered(answer)
+    this.#tunnels.bindOthers(live.session, ack.tunnels)
     carrier.start(live.session, connection, NOTHING, rest)
     return carrier
   }
 
   // ---- A session.
 
-  #answered(answer: TunnelAnswer): void {
-    const service = this.#services.get(answer.id)
-    if (service === undefined) return
-    const { spec } = service
-    if ('refused' in answer) {
-      const { code, message } = tunnelError(answer)
-      // That it is still the other's is no news.
-      if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
-    } else {
-      service.bound = true
-      service.taken = false
-      this.#emit({
-        event: 'tunnel',
-        name: spec.name,
-        address: formatHostPort(answer.host, answer.port),
-        local: formatLocal(spec.local),
-      })
-    }
-  }
-
-  #taken(id: number): void {
-    const service = this.#services.get(id)
-    if (service === undefined) return
-    service.bound = false
-    service.taken = true
-    const { spec } = service
-    this.#emit({ event: 'tunnel-closed', name: spec.name, address: '', reason: 'another process of this key took it' })
-  }
-
-  #yieldAll(): void {
-    for (const service of this.#services.values()) service.taken = true
-  }
-
-  /** Asks once more for what this session did not get, or lost to another process that may be gone by now. */
   #askAgain(): void {
     const session = this.#live?.session
-    if (!session?.attached) return
-    for (const service of this.#services.values())
-      if (!service.bound) session.send({ type: BIND, tunnel: service.asked(true) })
+    if (session?.attached) this.#tunnels.askAgain(session)
   }
 
   #roundTrip(ms: number): void {
@@ -392,31 +320,13 @@ class RunningAgent implements Agent {
     this.#emit({ event: 'rtt', rtt: Math.round(ms * 100) / 100 })
   }
 
-  #streamClosed(splice: Splice): void {
-    const service = this.#services.get(splice.opening.tunnel)
-    if (service !== undefined) {
-      service.sent += splice.read
-      service.received += splice.written
-    }
-    this.#emit({
-      event: 'stream',
-      state: 'closed',
-      visitor: splice.opening.visitor,
-      tunnel: service?.spec.name ?? '',
-      sent: splice.read,
-      received: splice.written,
-      ms: Math.round(performance.now() - splice.since),
-      end: splice.ended ?? 'fin',
-    })
-  }
-
   /** The relay takes no more of this session; its streams go on, and a new session is begun meanwhile. */
   #goaway(live: Live, code: number, text: string): void {
     if (this.#live !== live) return
     this.#live = null
     this.#endWhenDrained(live)
     if (code === SESSION_CODE.REPLACED) {
-      this.#yieldAll()
+      this.#tunnels.yieldAll()
       this.#retry('W-REPLACED', text, ASK_AGAIN_MS)
     } else {
       this.#backoff.reset()
@@ -448,7 +358,7 @@ class RunningAgent implements Agent {
     const { hold } = live
     if (hold === null) return null
     if (!answer.ok) {
-      if (answer.code === SESSION_CODE.REPLACED) this.#yieldAll()
+      if (answer.code === SESSION_CODE.REPLACED) this.#tunnels.yieldAll()
       this.#expire(live, 'the relay no longer has the session')
       return null
     }
@@ -492,37 +402,7 @@ class RunningAgent implements Agent {
       return
     }
     this.#backoff.sessionLasted(performance.now() - live.since)
-    const replaced = [...this.#services.values()].every(service => service.taken)
-    if (replaced) this.#retry('W-REPLACED', reason, ASK_AGAIN_MS)
+    if (this.#tunnels.allTaken) this.#retry('W-REPLACED', reason, ASK_AGAIN_MS)
     else this.#retry(code, reason, 0)
   }
-}
-
-const BREAKS: Record<Break, string> = {
-  fin: 'the relay closed the connection',
-  reset: 'the connection broke',
-  silence: 'the link fell silent',
-}
-
-function codeOf(how: Over): Code {
-  if (how.by === 'lost' || how.by === 'silence') return 'W-RELAY-LOST'
-  if (how.by === 'peer') {
-    switch (how.code) {
-      case SESSION_CODE.REVOKED:
-        return 'W-KEY-REVOKED'
-      case SESSION_CODE.SHUTDOWN:
-        return 'W-RELAY-GOODBYE'
-      case SESSION_CODE.REPLACED:
-        return 'W-REPLACED'
-      case SESSION_CODE.BUSY:
-        return 'W-RELAY-BUSY'
-    }
-  }
-  return 'W-PROTOCOL'
-}
-
-/** A relay names a code of errors.ts; one that this version does not know is told as it is. */
-function tunnelError(answer: { refused: string; why: string }): WarrenError {
-  const code = answer.refused in ERRORS ? (answer.refused as Code) : 'W-REFUSED'
-  return new WarrenError(code, answer.why)
 }

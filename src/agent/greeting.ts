@@ -2,7 +2,7 @@
 // RESUME are two such frames (registration.ts, resumption.ts).
 import { formatHostPort } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
-import { ALPN, FirstFrame, LIMIT, SESSION_CODE, VERSION, Violation } from '../frame/index.ts'
+import { ALPN, FirstFrame, LIMIT, SESSION_CODE, Violation } from '../frame/index.ts'
 import { type Connection, type DialFailure, type Dialing, dialTls, type Ended, type Handler } from '../net/index.ts'
 
 const DIAL_MS = 10_000
@@ -55,26 +55,6 @@ export function greet<Answer>(relay: KnownRelay, greeting: Greeting<Answer>, don
       dialing.cancel()
       waiting?.cancel()
     },
-  }
-}
-
-/** What a refusal of INIT or RESUME means to a person. */
-export function refusalError(address: string, { code, text }: Refusal): WarrenError {
-  switch (code) {
-    case SESSION_CODE.REFUSED:
-      return new WarrenError('W-REFUSED', `${address} does not allow this machine's key`)
-    case SESSION_CODE.SPENT:
-      return new WarrenError('W-INVITE-SPENT', `${address} says that the invite is spent`)
-    case SESSION_CODE.EXPIRED:
-      return new WarrenError('W-INVITE-EXPIRED', `${address} says that the invite has expired`)
-    case SESSION_CODE.VERSION:
-      return new WarrenError('W-VERSION', `${address} speaks another version of the protocol than ${VERSION} (${text})`)
-    case SESSION_CODE.BUSY:
-      return new WarrenError('W-RELAY-BUSY', `${address} takes no more sessions for now (${text})`)
-    case SESSION_CODE.REPLACED:
-      return new WarrenError('W-REPLACED', `${address}: another process of this key took over`)
-    default:
-      return new WarrenError('W-PROTOCOL', `${address} refused with the unknown code ${code}`)
   }
 }
 

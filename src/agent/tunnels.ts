@@ -1,0 +1,134 @@
+// The tunnels of an agent, one for each service: what the relay is asked for and what it answers, what another process of
+// the key took, and how much went through.
+import { formatHostPort, formatLocal, type TunnelSpec } from '../config/index.ts'
+import { BIND, type Session, type TunnelAnswer, type TunnelAsked } from '../frame/index.ts'
+import type { Splice } from '../link/index.ts'
+import type { Emit } from '../telemetry/events.ts'
+import { tunnelError } from './reasons.ts'
+import { Service } from './services.ts'
+
+/** Bytes of INIT's 4 KiB for tunnels, and what one takes besides its name. */
+const INIT_ROOM = 3_072
+const TUNNEL_BYTES = 32
+
+export type Traffic = { sent: number; received: number }
+
+export class Tunnels {
+  readonly #services: readonly Service[]
+  readonly #emit: Emit
+
+  constructor(specs: readonly TunnelSpec[], emit: Emit) {
+    this.#services = specs.map((spec, id) => new Service(id, spec, emit))
+    this.#emit = emit
+  }
+
+  get(id: number): Service | undefined {
+    return this.#services[id]
+  }
+
+  /** Looks whether the services answer. */
+  check(): void {
+    for (const service of this.#services) service.check()
+  }
+
+  stop(): void {
+    for (const service of this.#services) service.stop()
+  }
+
+  /** As many as fit into INIT; `bindOthers` asks for the rest. */
+  first(): TunnelAsked[] {
+    let room = INIT_ROOM
+    const asked: TunnelAsked[] = []
+    for (const service of this.#services) {
+      room -= Buffer.byteLength(service.spec.name) + TUNNEL_BYTES
+      if (room < 0) break
+      asked.push(service.asked(service.taken))
+    }
+    return asked
+  }
+
+  /** A new session: all that an older one had is to be answered anew. */
+  unbind(): void {
+    for (const service of this.#services) service.bound = false
+  }
+
+  bindOthers(session: Session, answers: readonly TunnelAnswer[]): void {
+    const asked = new Set(answers.map(answer => answer.id))
+    for (const service of this.#services)
+      if (!asked.has(service.id)) session.send({ type: BIND, tunnel: service.asked(service.taken) })
+  }
+
+  /** Asks once more for what this session did not get, or lost to another process that may be gone by now. */
+  askAgain(session: Session): void {
+    for (const service of this.#services) if (!service.bound) session.send({ type: BIND, tunnel: service.asked(true) })
+  }
+
+  answered(answer: TunnelAnswer): void {
+    const service = this.get(answer.id)
+    if (service === undefined) return
+    const { spec } = service
+    if ('refused' in answer) {
+      const { code, message } = tunnelError(answer)
+      // That it is still the other's is no news.
+      if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
+    } else {
+      service.bound = true
+      service.taken = false
+      this.#emit({
+        event: 'tunnel',
+        name: spec.name,
+        address: formatHostPort(answer.host, answer.port),
+        local: formatLocal(spec.local),
+      })
+    }
+  }
+
+  /** Another process of this key has it now. */
+  taken(id: number): void {
+    const service = this.get(id)
+    if (service === undefined) return
+    service.bound = false
+    service.taken = true
+    const { spec } = service
+    this.#emit({ event: 'tunnel-closed', name: spec.name, address: '', reason: 'another process of this key took it' })
+  }
+
+  yieldAll(): void {
+    for (const service of this.#services) service.taken = true
+  }
+
+  get allTaken(): boolean {
+    return this.#services.every(service => service.taken)
+  }
+
+  closed(splice: Splice): void {
+    const service = this.get(splice.opening.tunnel)
+    if (service !== undefined) {
+      service.sent += splice.read
+      service.received += splice.written
+    }
+    this.#emit({
+      event: 'stream',
+      state: 'closed',
+      visitor: splice.opening.visitor,
+      tunnel: service?.spec.name ?? '',
+      sent: splice.read,
+      received: splice.written,
+      ms: Math.round(performance.now() - splice.since),
+      end: splice.ended ?? 'fin',
+    })
+  }
+
+  /** Bytes so far by tunnel name, with those of the streams that are `open`. */
+  traffic(open: Iterable<Splice>): Map<string, Traffic> {
+    const all = new Map<string, Traffic>()
+    for (const { spec, sent, received } of this.#services) all.set(spec.name, { sent, received })
+    for (const splice of open) {
+      const tunnel = all.get(this.get(splice.opening.tunnel)?.spec.name ?? '')
+      if (tunnel === undefined) continue
+      tunnel.sent += splice.read
+      tunnel.received += splice.written
+    }
+    return all
+  }
+}
