@@ -34,7 +34,7 @@ const DOUBT_MS = SLACK_MS + 2
 const TRIPS = 3
 
 /** Near by, a round trip is too short to measure a rate in: what one turn of the event loop hands over looks like it. */
-const SAMPLE_MIN_MS = 1
+const SAMPLE_MIN_MS = 5
 
 /** Rates are kept per slice of the time for which the best one counts. */
 const SLICES = 10

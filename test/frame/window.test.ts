@@ -261,6 +261,23 @@ test('near by, what one turn of the loop hands over is no rate', () => {
   expect(window.size).toBeLessThan(2 * 300_000 * 0.2 + 256 * 1024)
 })
 
+test('near by, what a peer that was held up takes in a burst is no rate either', () => {
+  const window = new Window()
+  const rtt = 0.3
+  window.roundTrip(rtt, 0, 0)
+  let [head, arrived] = [0, 0]
+  // 2.8 MB within the last millisecond of every four: 0.7 MB/ms, and 2.8 while it lasts.
+  for (let step = 0; step < 10_000; step++) {
+    const now = step / 5
+    if (now % 4 >= 3) arrived = Math.min(head, arrived + 560_000)
+    window.arrive(arrived, head, true, now)
+    head = Math.max(head, arrived + window.size)
+    window.sent(head, now)
+  }
+  window.small(2_000)
+  expect(window.size).toBeLessThan(1.1 * 2 * 700_000 * rtt)
+})
+
 test('receipts that say less than is known take nothing back', () => {
   const window = new Window()
   window.arrive(90_000, 100_000, true, 0)
