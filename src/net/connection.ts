@@ -14,6 +14,7 @@ import {
   relearnRate,
   resetOnClose,
   roundTripOf,
+  sendUnpaced,
   takeSocketError,
 } from './libc.ts'
 
@@ -59,6 +60,9 @@ const LINGER_CHECKS = 4
 /** What a bulk transfer has the system hold before it is read, from within this machine, in bytes. */
 const SIP = 128 * 1024
 
+/** Who writes so many bytes at once sends bulk. */
+const BULK = 32 * 1024
+
 export class Connection implements Owner, Timed {
   handler: Handler = NOBODY
   readonly remoteHost: string
@@ -88,8 +92,10 @@ export class Connection implements Owner, Timed {
   private lingerMs = 0
   private quietChecks = 0
   private moved = false
-  /** It has been looked at whether reads should be smaller. */
+  /** It has been looked at whether reads should be smaller, ... */
   private sips = false
+  /** ... and whether the system should pace what is sent. */
+  private sendsBulk = false
 
   /** `guarded`: the socket was made with what `resetIfKilled` would set. */
   constructor(
@@ -153,6 +159,7 @@ export class Connection implements Owner, Timed {
   /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */
   write(buf: Uint8Array, at: number, len: number): number {
     if (!this.open) return this.writeNowhere(len)
+    if (len >= BULK && !this.sendsBulk) this.unpace()
     const taken = this.socket.write(buf, at, len)
     if (taken === len) {
       this.writable = true
@@ -293,6 +300,11 @@ export class Connection implements Owner, Timed {
   private sip(): void {
     this.sips = true
     if (!this.secure && isLoopback(this.remoteHost)) limitReceiveBuffer(descriptorOf(this.socket), SIP)
+  }
+
+  private unpace(): void {
+    this.sendsBulk = true
+    if (isLoopback(this.remoteHost)) sendUnpaced(descriptorOf(this.socket))
   }
 
   onDrain(): void {

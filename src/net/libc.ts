@@ -1,6 +1,6 @@
 // The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
-// becomes of it when the process dies, and whether anybody listens at a unix socket. Where there is no such library, each
-// says so and its caller goes without.
+// becomes of it when the process dies, what the system knows of its path and how it sends, and whether anybody listens at
+// a unix socket. Where there is no such library, each says so and its caller goes without.
 // Numbers go through `| 0`: once such a call is compiled, Bun 1.4.5 hands on an integer that is held as a double as 0.
 import { dlopen, ptr, read } from 'bun:ffi'
 import { closeSync, openSync, readFileSync } from 'node:fs'
@@ -143,21 +143,33 @@ function mayChooseBbr(): boolean {
 /** BBR starts with the smallest round trip of five minutes; where it now takes so many of them, the path is another one. */
 const LONGER = 2
 
+/** Whether BBR decides how fast a socket sends; false, too: nobody to ask. */
+function byBbr(fd: number): boolean {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return false
+  infoSize[0] = ALGORITHM.length
+  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return false
+  return ALGORITHM.subarray(0, BBR_NAME.length).equals(BBR_NAME)
+}
+
+function choose(fd: number, algorithm: Buffer): boolean {
+  return libc()?.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(algorithm), algorithm.length) === 0
+}
+
 /**
  * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
  * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, BBR is not for
  * everybody to choose, or the path has become longer: it would start over with the round trip of the shorter one.
  */
 export function relearnRate(fd: number): void {
-  const c = libc()
-  if (c === null || !inform(fd) || info[INFO.rtt]! > LONGER * info[INFO.minRtt]!) return
-  infoSize[0] = ALGORITHM.length
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return
-  if (!ALGORITHM.subarray(0, BBR.length + 1).equals(BBR_NAME)) return
+  if (!inform(fd) || info[INFO.rtt]! > LONGER * info[INFO.minRtt]! || !byBbr(fd)) return
   bbrAllowed ??= mayChooseBbr()
-  if (!bbrAllowed) return
-  if (c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(RENO), RENO.length) !== 0) return
-  c.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(BBR), BBR.length)
+  if (bbrAllowed && choose(fd, RENO)) choose(fd, BBR)
+}
+
+/** Has a socket send as fast as its window allows: BBR would time each packet, also where there is no path to overload. */
+export function sendUnpaced(fd: number): void {
+  if (byBbr(fd)) choose(fd, RENO)
 }
 
 /** How many connections a listener's system holds for it to accept; -1: nobody to ask. */

@@ -223,8 +223,11 @@ test('bulk from within this machine is read in sips, once it is bulk', async () 
   near.it.abort()
 })
 
+const SMALL = 32_767
+const BULK = 32_768
+
 if (!mayChooseBbr) {
-  console.log('NOT RUN: BBR starting over, as not everybody may choose it here; as root: modprobe tcp_bbr,')
+  console.log('NOT RUN: what is done about BBR, as not everybody may choose it here; as root: modprobe tcp_bbr,')
   console.log('NOT RUN: then sysctl net.ipv4.tcp_allowed_congestion_control="reno cubic bbr"')
 }
 
@@ -233,8 +236,8 @@ describe.skipIf(!mayChooseBbr)('BBR', () => {
     const { near, far } = await pair('tcp', folder)
     choose(near.it, 'bbr')
     far.onBytes = () => true
-    near.write(65_536)
-    await far.got(65_536)
+    near.write(SMALL)
+    await far.got(SMALL)
     const learned = bbrRate(near.it)
     near.it.relearn()
     expect(learned).toBeGreaterThan(0)
@@ -243,6 +246,31 @@ describe.skipIf(!mayChooseBbr)('BBR', () => {
     choose(near.it, 'reno')
     near.it.relearn()
     expect(algorithmOf(near.it)).toBe('reno')
+    near.it.abort()
+  })
+
+  test('does not pace bulk within this machine, and goes on pacing what is small', async () => {
+    const { near, far } = await pair('tcp', folder)
+    for (const { it } of [near, far]) choose(it, 'bbr')
+    far.onBytes = () => true
+    near.write(SMALL)
+    await far.got(SMALL)
+    expect(algorithmOf(near.it)).toBe('bbr')
+    near.write(BULK)
+    await far.got(SMALL + BULK)
+    expect(algorithmOf(near.it)).toBe('reno')
+    expect(algorithmOf(far.it)).toBe('bbr')
+    near.it.abort()
+  })
+
+  test('paces bulk to anywhere else', async () => {
+    const { near, far } = await pair('tcp', folder)
+    choose(near.it, 'bbr')
+    Object.defineProperty(near.it, 'remoteHost', { value: '192.0.2.1' })
+    far.onBytes = () => true
+    near.write(BULK)
+    await far.got(BULK)
+    expect(algorithmOf(near.it)).toBe('bbr')
     near.it.abort()
   })
 })
