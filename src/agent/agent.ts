@@ -1,20 +1,20 @@
 // The agent: keeps a session with its relay alive, and joins the streams that the relay opens to the local services.
 import { randomBytes } from 'node:crypto'
-import { CONTROL_PORT, formatHostPort, parseHostPort, type TunnelSpec } from '../config/index.ts'
+import { formatHostPort, type TunnelSpec } from '../config/index.ts'
 import { type Code, ERRORS, WarrenError } from '../errors.ts'
 import { type AckBody, Memory, type Over, RESET_CODE, SESSION_CODE, Session } from '../frame/index.ts'
-import { type KeyPair, looksLikeInvite, parseInvite } from '../identity/index.ts'
+import type { KeyPair } from '../identity/index.ts'
 import { type Break, Carrier, Splice } from '../link/index.ts'
 import { type Connection, type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Backoff } from './backoff.ts'
-import type { Greeted, KnownRelay } from './greeting.ts'
+import type { Greeted } from './greeting.ts'
 import { BREAKS, codeOf, refusalError, tunnelError } from './reasons.ts'
 import { register } from './registration.ts'
 import { type Resumable, Resuming } from './resumption.ts'
 import { Roaming } from './roaming.ts'
-import { AgentState } from './state.ts'
+import { AgentState, type Invited } from './state.ts'
 import { type Traffic, Tunnels } from './tunnels.ts'
 
 /** How often it is asked for what another process took, or could not be had, in ms. */
@@ -53,25 +53,7 @@ export interface Agent {
 export async function startAgent(options: AgentOptions, emit: Emit, log: Log): Promise<Agent> {
   refuseUnsafeEnvironment()
   const state = AgentState.open(options.state)
-  const relay = findRelay(options.relay, state)
-  return new RunningAgent(options, relay, state, state.key(options.name), emit, log)
-}
-
-type Invited = KnownRelay & { token: Uint8Array | null }
-
-/** An invite brings the pin; otherwise the relay must have been met before. */
-function findRelay(text: string | null, state: AgentState): Invited {
-  if (text !== null && looksLikeInvite(text)) {
-    const { host, port, pin, token } = parseInvite(text)
-    return { host, port, pin, token }
-  }
-  const address = text ?? state.last
-  if (address === null) throw new WarrenError('W-RELAY-UNKNOWN', 'this machine has no relay yet')
-  const { host, port } = parseHostPort(address, CONTROL_PORT)
-  const pin = state.pin(host, port)
-  if (pin === null)
-    throw new WarrenError('W-RELAY-UNKNOWN', `this machine has never met the relay ${formatHostPort(host, port)}`)
-  return { host, port, pin, token: null }
+  return new RunningAgent(options, state.relay(options.relay), state, state.key(options.name), emit, log)
 }
 
 /** One session with the relay, from its ACK on. */

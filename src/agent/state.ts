@@ -2,9 +2,17 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { formatHostPort } from '../config/index.ts'
+import { CONTROL_PORT, formatHostPort, parseHostPort } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
-import { type KeyPair, loadOrCreateKey, readStateFile, writeStateFile } from '../identity/index.ts'
+import {
+  type KeyPair,
+  loadOrCreateKey,
+  looksLikeInvite,
+  parseInvite,
+  readStateFile,
+  writeStateFile,
+} from '../identity/index.ts'
+import type { KnownRelay } from './greeting.ts'
 
 const KEY = 'agent.key'
 const RELAYS = 'relays.json'
@@ -12,6 +20,9 @@ const RELAYS = 'relays.json'
 const pin = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/))
 const relays = v.object({ last: v.nullable(v.string()), pins: v.record(v.string(), pin) })
 type Relays = v.InferOutput<typeof relays>
+
+/** A relay, and what lets a new agent join it. */
+export type Invited = KnownRelay & { token: Uint8Array | null }
 
 export class AgentState {
   readonly #folder: string
@@ -40,15 +51,19 @@ export class AgentState {
     return loadOrCreateKey(join(this.#folder, KEY), comment)
   }
 
-  /** HOST:PORT of the relay that was used last. */
-  get last(): string | null {
-    return this.#relays.last
-  }
-
-  /** SHA-256 of the key of a relay that was met before. */
-  pin(host: string, port: number): Buffer | null {
+  /** The relay that `text` means: an invite brings the pin; otherwise it must have been met before. Null: the last one. */
+  relay(text: string | null): Invited {
+    if (text !== null && looksLikeInvite(text)) {
+      const { host, port, pin, token } = parseInvite(text)
+      return { host, port, pin, token }
+    }
+    const address = text ?? this.#relays.last
+    if (address === null) throw new WarrenError('W-RELAY-UNKNOWN', 'this machine has no relay yet')
+    const { host, port } = parseHostPort(address, CONTROL_PORT)
     const known = this.#relays.pins[formatHostPort(host, port)]
-    return known === undefined ? null : Buffer.from(known, 'base64url')
+    if (known === undefined)
+      throw new WarrenError('W-RELAY-UNKNOWN', `this machine has never met the relay ${formatHostPort(host, port)}`)
+    return { host, port, pin: Buffer.from(known, 'base64url'), token: null }
   }
 
   /** Notes the relay; called once it has taken this agent in. */
