@@ -1,11 +1,13 @@
 // The multiplexer: everything between the bytes of one connection and its streams. It has no socket and no clock:
 // link/carrier.ts feeds it `receive`, calls `transmit` when it asks by `wake`, and `tick` when a deadline has come.
-import { Decoder, type Frames, putPing, putReceipt, Violation } from './codec.ts'
+import { Decoder, type Frames, putPing, Violation } from './codec.ts'
 import { Liveness } from './liveness.ts'
 import type { Memory } from './memory.ts'
 import { type Control, readControl, type TunnelAnswer, type TunnelAsked } from './messages.ts'
+import { Receipts } from './receipts.ts'
 import type { Write } from './ring.ts'
 import { type Sink, Stream } from './stream.ts'
+import { Streams } from './streams.ts'
 import { type Opening, Turns } from './turns.ts'
 import { FAR_MS } from './window.ts'
 import {
@@ -58,9 +60,6 @@ export type SessionOptions = {
   events: SessionEvents
 }
 
-/** A PONG takes a receipt along when at least so much is unreceipted, so that idle rings empty. */
-const RECEIPT_WITH_PONG = 1024
-
 /** So many times a round trip, or one of this length, the system is asked what has arrived; not more often than this. */
 const ASKS = 16
 const ASK_WITHIN_MS = 320
@@ -77,13 +76,13 @@ export class Session implements Frames {
   readonly #peerFirstCredit: number
   readonly #deadAfter: number
   readonly #liveness: Liveness
+  readonly #receipts = new Receipts()
   readonly #decoder = new Decoder(this)
 
-  readonly #streams = new Map<number, Stream>()
+  readonly #streams: Streams
   /** The highest id that the peer announced. */
   #accepted = 0
   #lastId = 0
-  #granted = 0
   #peerDrains = false
   /** The edge that was named last: thousands of streams came in by the same one, and share the text. */
   #edge = ''
@@ -95,14 +94,9 @@ export class Session implements Frames {
   // The stream of the DATA frame being received; null: its bytes are dropped.
   #current: Stream | null = null
 
-  #received = 0
   /** What was received when the PING was asked for that measures the path. */
   #measuredFrom = 0
-  #receipted = 0
-  /** Something other than RECEIPT, PING and PONG arrived in this receive(). */
-  #countable = false
-  #receiptAt = Number.POSITIVE_INFINITY
-  #receiptDue = false
+  /** A receipt of the peer's arrived in this receive(). */
   #receiptMoved = false
   /** When the system is asked next what has arrived; Infinity where it is never. */
   #askAt = Number.POSITIVE_INFINITY
@@ -114,6 +108,7 @@ export class Session implements Frames {
 
   constructor(options: SessionOptions, now: number) {
     this.memory = options.memory
+    this.#streams = new Streams(options.memory)
     this.#events = options.events
     this.#opener = options.opener
     this.#peerFirstCredit = options.peerFirstCredit
@@ -150,13 +145,13 @@ export class Session implements Frames {
   /** Bytes kept for a replay and for streams that wait: what holding this session costs. */
   get held(): number {
     let bytes = this.turns.ring.inFlight
-    for (const stream of this.#streams.values()) bytes += stream.backlog + stream.queued
+    for (const stream of this.#streams.all()) bytes += stream.backlog + stream.queued
     return bytes
   }
 
   /** Bytes received since registration: the position that a receipt names. */
   position(): number {
-    return this.#received
+    return this.#receipts.received
   }
 
   // ---- What the carrier calls.
@@ -165,13 +160,13 @@ export class Session implements Frames {
   receive(buf: Buffer, now: number): boolean {
     if (this.#over !== null || !this.turns.attached) return true
     this.#liveness.heard(now)
-    this.#received += buf.length
-    this.#countable = false
+    const receipts = this.#receipts
+    receipts.begin(buf.length)
     this.#receiptMoved = false
     let kept = false
     try {
       kept = this.#decoder.decode(buf)
-      if (this.#received > LIMIT.position) throw new Violation('more bytes than positions')
+      if (receipts.received > LIMIT.position) throw new Violation('more bytes than positions')
     } catch (e) {
       if (!(e instanceof Violation)) throw e
       this.#end({ by: 'violation', code: e.code, text: e.message })
@@ -184,15 +179,9 @@ export class Session implements Frames {
       this.#measurePath(now)
       if (this.#waiting()) this.#wake()
     }
-    const unreceipted = this.#received - this.#receipted
-    if (unreceipted >= TUNING.receiptBytes) {
-      this.#receiptDue = true
-      if (unreceipted >= TUNING.receiptAtOnce) this.#events.full?.()
-      if (this.#receiptDue) this.#wake()
-    } else if (this.#countable) {
-      const soon = this.#received - this.#receipted >= TUNING.receiptSoonBytes
-      this.#receiptAt = Math.min(this.#receiptAt, now + (soon ? TUNING.receiptSoon : TUNING.receiptDelay))
-    }
+    receipts.end(now)
+    if (receipts.urgent) this.#events.full?.()
+    if (receipts.due) this.#wake()
     return !kept
   }
 
@@ -216,7 +205,7 @@ export class Session implements Frames {
   push(write: Write, now: number): boolean {
     if (this.#blocked || this.#over !== null || !this.turns.attached) return !this.#blocked
     const { ring, window } = this.turns
-    const receipt = this.#receiptDue
+    const receipt = this.#receipts.due
     if (receipt) this.#encodeSessionControl(now)
     window.sent(ring.head, now)
     this.#blocked = !(receipt ? ring.write(write) : ring.writeBlocks(write))
@@ -257,10 +246,7 @@ export class Session implements Frames {
         return this.#liveness.promised
       case 'alive':
     }
-    if (now >= this.#receiptAt) {
-      this.#receiptDue = true
-      this.#wake()
-    }
+    if (this.#receipts.check(now)) this.#wake()
     if (now >= this.#liveness.nextPing(this.#unreceipted)) {
       this.#liveness.ask(now)
       this.#wake()
@@ -274,9 +260,8 @@ export class Session implements Frames {
     if (this.#over !== null || !this.turns.attached) return Number.POSITIVE_INFINITY
     const liveness = this.#liveness
     if (liveness.suspect) return liveness.promised
-    const receipt = this.#receiptDue ? Number.POSITIVE_INFINITY : this.#receiptAt
     const ask = this.#mayAsk ? this.#askAt : Number.POSITIVE_INFINITY
-    liveness.promised = Math.min(liveness.deadline, receipt, liveness.nextPing(this.#unreceipted))
+    liveness.promised = Math.min(liveness.deadline, this.#receipts.at, liveness.nextPing(this.#unreceipted))
     // Not promised: after a while without a backlog it lies long ago, which is no lateness of this process.
     return Math.min(liveness.promised, ask)
   }
@@ -305,7 +290,7 @@ export class Session implements Frames {
   /** While bulk waits for that, and the path is empty. */
   #measurePath(now: number): void {
     if (!this.turns.window.takePing()) return
-    this.#measuredFrom = this.#received
+    this.#measuredFrom = this.#receipts.received
     this.#liveness.ask(now)
   }
 
@@ -328,7 +313,7 @@ export class Session implements Frames {
     if (!this.turns.attached || this.#over !== null) return
     this.turns.attached = false
     this.#liveness.rest()
-    for (const stream of this.#streams.values()) stream.sink.hold?.()
+    for (const stream of this.#streams.all()) stream.sink.hold?.()
   }
 
   /** Whether the ring still has everything from the peer's position on. */
@@ -346,16 +331,14 @@ export class Session implements Frames {
     if (peerPosition > ring.tail) ring.receipt(peerPosition)
     ring.rewind(peerPosition)
     // The positions exchanged are receipts both ways.
-    this.#receipted = this.#received
-    this.#receiptDue = false
-    this.#receiptAt = Number.POSITIVE_INFINITY
+    this.#receipts.restart()
     this.#askAt = Number.POSITIVE_INFINITY
     window.reset(peerPosition)
     this.#liveness.restart(now)
     this.#blocked = false
     this.turns.attached = true
     this.#awake = false
-    for (const stream of this.#streams.values()) stream.sink.go?.()
+    for (const stream of this.#streams.all()) stream.sink.go?.()
     this.#wake()
     return replayed
   }
@@ -366,10 +349,10 @@ export class Session implements Frames {
   open(opening: Opening, sink: Sink): Stream | null {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
     if (!this.turns.attached) return null
-    if (this.#streams.size >= LIMIT.streams || this.memory.full) return null
+    if (this.#streams.full) return null
     if (this.#lastId === LIMIT.streamId) return null
     const stream = new Stream(this, ++this.#lastId, sink, false, this.#peerFirstCredit)
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
     this.turns.open(stream, opening)
     return stream
   }
@@ -399,7 +382,7 @@ export class Session implements Frames {
   // ---- What streams call.
 
   abort(stream: Stream, code: ResetCode): void {
-    this.#forget(stream)
+    this.#streams.forget(stream)
     stream.discard()
     if (!stream.announced) return
     this.#sendReset(stream, code)
@@ -410,14 +393,14 @@ export class Session implements Frames {
     if (stream.gone || stream.finReceived) return
     stream.owed += bytes
     if (stream.creditDue || stream.owed * 2 < stream.window) return
-    if (stream.queued === 0) this.#grow(stream)
+    if (stream.queued === 0) this.#streams.grow(stream)
     this.turns.credit(stream)
   }
 
   // ---- What the decoder calls.
 
   dataBegins(id: number, length: number): void {
-    this.#countable = true
+    this.#receipts.countable = true
     const stream = this.#find(id)
     this.#current = stream
     if (stream === null) return
@@ -427,13 +410,13 @@ export class Session implements Frames {
   }
 
   dataPiece(buf: Buffer, at: number, len: number): boolean {
-    this.#countable = true
+    this.#receipts.countable = true
     const stream = this.#current
     return stream !== null && !stream.gone && stream.deliver(buf, at, len)
   }
 
   credit(id: number, bytes: number): void {
-    this.#countable = true
+    this.#receipts.countable = true
     if (bytes === 0) throw new Violation('CREDIT of nothing')
     const stream = this.#find(id)
     if (stream === null) return
@@ -443,7 +426,7 @@ export class Session implements Frames {
   }
 
   fin(id: number): void {
-    this.#countable = true
+    this.#receipts.countable = true
     const stream = this.#find(id)
     if (stream === null) return
     if (stream.finReceived) throw new Violation('FIN after FIN')
@@ -461,7 +444,7 @@ export class Session implements Frames {
     const ms = this.#liveness.pong(opaque)
     if (ms === null) return
     const { ring, window } = this.turns
-    const crowded = this.#received - this.#measuredFrom > TUNING.small
+    const crowded = this.#receipts.received - this.#measuredFrom > TUNING.small
     window.roundTrip(ms, ring.head, this.#liveness.heardAt, crowded)
     this.#measurePath(this.#liveness.heardAt)
     if (this.#waiting()) this.#wake()
@@ -478,7 +461,7 @@ export class Session implements Frames {
   control(body: Buffer): void {
     // RESET on stream 0 may have come earlier in the same chunk.
     if (this.#over !== null) return
-    this.#countable = true
+    this.#receipts.countable = true
     const m = readControl(body)
     switch (m.type) {
       case DATA_INIT:
@@ -487,7 +470,7 @@ export class Session implements Frames {
         if (m.stream === 0) return this.#end({ by: 'peer', code: m.code, text: m.text })
         const stream = this.#find(m.stream)
         if (stream === null) return
-        this.#forget(stream)
+        this.#streams.forget(stream)
         stream.discard()
         stream.sink.reset(m.code as ResetCode)
         return
@@ -515,12 +498,12 @@ export class Session implements Frames {
     if (m.stream <= this.#accepted) throw new Violation('DATA_INIT of an id that was used')
     this.#accepted = m.stream
     const stream = new Stream(this, m.stream, NO_SINK, true, m.credit)
-    if (this.#streams.size >= LIMIT.streams || this.memory.full || this.#goaway !== null) {
+    if (this.#streams.full || this.#goaway !== null) {
       stream.gone = true
       this.#sendReset(stream, RESET_CODE.BUSY)
       return
     }
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
     if (m.edge !== this.#edge) this.#edge = m.edge
     this.#events.opened(stream, { tunnel: m.tunnel, visitor: m.visitor, edge: this.#edge })
   }
@@ -545,28 +528,8 @@ export class Session implements Frames {
       this.#end({ by: 'violation', code: SESSION_CODE.PROTOCOL, text: 'resets that the peer does not read' })
   }
 
-  #forget(stream: Stream): void {
-    stream.gone = true
-    this.#streams.delete(stream.id)
-    const grown = stream.window - TUNING.firstCredit
-    this.#granted -= grown
-    this.memory.granted -= grown
-  }
-
   #forgetIfDone(stream: Stream): void {
-    if (stream.finReceived && stream.finSent && !stream.gone) this.#forget(stream)
-  }
-
-  /** Doubles a stream's window within the caps of session and process; the growth is owed like consumed bytes. */
-  #grow(stream: Stream): void {
-    const growth = Math.min(stream.window, LIMIT.credit - stream.window)
-    const { limits } = this.memory
-    if (growth === 0) return
-    if (this.#granted + growth > limits.sessionGrowth || this.memory.granted + growth > limits.growth) return
-    this.#granted += growth
-    this.memory.granted += growth
-    stream.window += growth
-    stream.owed += growth
+    if (stream.finReceived && stream.finSent && !stream.gone) this.#streams.forget(stream)
   }
 
   // ---- Sending.
@@ -583,7 +546,7 @@ export class Session implements Frames {
   }
 
   #waiting(): boolean {
-    return this.turns.waiting || this.#receiptDue || this.#pongDue || this.#liveness.pingDue
+    return this.turns.waiting || this.#receipts.due || this.#pongDue || this.#liveness.pingDue
   }
 
   #encode(now: number): void {
@@ -603,14 +566,9 @@ export class Session implements Frames {
     if (this.#pongDue) {
       this.#pongDue = false
       turns.put(putPing(turns.scratch, PONG, this.#pongOpaque))
-      if (this.#received - this.#receipted >= RECEIPT_WITH_PONG) this.#receiptDue = true
+      this.#receipts.withPong()
     }
-    if (this.#receiptDue) {
-      this.#receiptDue = false
-      this.#receiptAt = Number.POSITIVE_INFINITY
-      this.#receipted = this.#received
-      turns.put(putReceipt(turns.scratch, this.#received))
-    }
+    if (this.#receipts.due) turns.put(this.#receipts.put(turns.scratch))
     if (this.#liveness.pingDue) turns.put(putPing(turns.scratch, PING, this.#liveness.takePing(now)))
   }
 
@@ -619,11 +577,11 @@ export class Session implements Frames {
     this.#over = how
     // After RESET from the peer and in silence nothing is worth sending; without a connection nobody would hear it.
     if (how.by === 'peer' || how.by === 'silence' || !this.turns.attached) this.#overSent = true
-    const open = [...this.#streams.values()]
+    const open = [...this.#streams.all()]
     for (const stream of open) {
       // A sink that was just told may have aborted others.
       if (stream.gone) continue
-      this.#forget(stream)
+      this.#streams.forget(stream)
       stream.discard()
       stream.sink.reset(RESET_CODE.ABORTED)
     }

@@ -1,0 +1,57 @@
+// The open streams of a session by their ids, and how far their windows may grow together.
+import type { Memory } from './memory.ts'
+import type { Stream } from './stream.ts'
+import { LIMIT, TUNING } from './wire.ts'
+
+export class Streams {
+  readonly #memory: Memory
+  readonly #open = new Map<number, Stream>()
+  /** Credit given beyond first credits, in bytes. */
+  #granted = 0
+
+  constructor(memory: Memory) {
+    this.#memory = memory
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  /** No more are taken. */
+  get full(): boolean {
+    return this.#open.size >= LIMIT.streams || this.#memory.full
+  }
+
+  all(): IterableIterator<Stream> {
+    return this.#open.values()
+  }
+
+  get(id: number): Stream | undefined {
+    return this.#open.get(id)
+  }
+
+  add(stream: Stream): void {
+    this.#open.set(stream.id, stream)
+  }
+
+  /** It is over: its id is free of it, and what its window had grown by is free for others. */
+  forget(stream: Stream): void {
+    stream.gone = true
+    this.#open.delete(stream.id)
+    const grown = stream.window - TUNING.firstCredit
+    this.#granted -= grown
+    this.#memory.granted -= grown
+  }
+
+  /** Doubles a stream's window within the caps of session and process; the growth is owed like consumed bytes. */
+  grow(stream: Stream): void {
+    const growth = Math.min(stream.window, LIMIT.credit - stream.window)
+    const { limits } = this.#memory
+    if (growth === 0) return
+    if (this.#granted + growth > limits.sessionGrowth || this.#memory.granted + growth > limits.growth) return
+    this.#granted += growth
+    this.#memory.granted += growth
+    stream.window += growth
+    stream.owed += growth
+  }
+}
