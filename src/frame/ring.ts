@@ -10,6 +10,13 @@ const FULL = 2 * BLOCK
 /** A remainder of at most so many bytes is moved out of its block when the session falls idle. */
 const STUB = 4096
 
+/** What may be asked for bytes, when it says so. */
+export interface Source {
+  readonly takes?: boolean
+  /** Reads up to `len` bytes into `into`, from `at` of its piece `first` on. Fewer: it has no more now. */
+  take?(into: readonly Buffer[], first: number, at: number, len: number): number
+}
+
 /** Writes `len` bytes of `from` from `at` on; returns how many were taken. */
 export type Write = (from: Buffer, at: number, len: number) => number
 
@@ -51,6 +58,33 @@ export class Ring {
       at += n
       this.head += n
     }
+  }
+
+  /**
+   * Takes up to `len` bytes from `source` to where they belong behind a header of `gap` bytes; returns how many. If any,
+   * commit() comes next: only with the header they are a part of what is encoded.
+   */
+  take(source: Source, gap: number, len: number): number {
+    const from = this.head - this.#base
+    while (this.#blocks.length * BLOCK < from + gap + len) this.#blocks.push(this.#memory.takeBlock())
+    const at = from + gap
+    const taken = source.take!(this.#blocks, Math.floor(at / BLOCK), at % BLOCK, len)
+    if (taken === 0) this.#trim()
+    return taken
+  }
+
+  /** Puts the header before the `len` bytes that were taken. */
+  commit(header: Uint8Array, gap: number, len: number): void {
+    const from = this.head - this.#base
+    for (let i = 0; i < gap; i++) this.#blocks[Math.floor((from + i) / BLOCK)]![(from + i) % BLOCK] = header[i]!
+    this.head += gap + len
+    this.#trim()
+  }
+
+  /** Gives back what was prepared for more than there was. */
+  #trim(): void {
+    const needed = Math.ceil((this.head - this.#base) / BLOCK)
+    while (this.#blocks.length > needed) this.#memory.giveBlock(this.#blocks.pop()!)
   }
 
   /** So much is not written yet that it need not wait for more. */

@@ -422,7 +422,7 @@ export class Session implements Frames {
     if (stream === null) return
     stream.sendCredit += bytes
     if (stream.sendCredit > LIMIT.credit) throw new Violation('CREDIT over the limit')
-    if (stream.pending !== null) this.turns.list(stream)
+    if (stream.pending !== null || stream.pulls) this.turns.list(stream)
   }
 
   fin(id: number): void {

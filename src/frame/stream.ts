@@ -2,11 +2,15 @@
 // Its state is here; who sends next is turns.ts, the rest of the wire session.ts.
 import type { Stalled } from './memory.ts'
 import { Queue } from './queue.ts'
+import type { Source } from './ring.ts'
 import type { Session } from './session.ts'
 import { RESET_CODE, type ResetCode, TUNING } from './wire.ts'
 
-/** The other end of a stream's bytes: the outer connection, as link/splice.ts wires it up. */
-export interface Sink {
+/**
+ * The other end of a stream's bytes: the outer connection, as link/splice.ts wires it up. It is taken from while it is
+ * paused, and behind a chunk that it just offered.
+ */
+export interface Sink extends Source {
   /** Bytes for the outer connection. Returns how many it took now; the rest is kept, and offered again by flush(). */
   data(buf: Buffer, at: number, len: number): number
   /** An offered chunk is done: nobody looks at it any more, and the source may go on. */
@@ -15,6 +19,8 @@ export interface Sink {
   end(): void
   /** The stream is gone, both ways, and did not end by FIN. */
   reset(code: ResetCode): void
+  /** The source, which was paused to be taken from, is to go on by itself. */
+  more?(): void
   /** The session has no connection: read no more from the source, whatever offer() returned. */
   hold?(): void
   /** It has one again. */
@@ -47,6 +53,8 @@ export class Stream implements Stalled {
   more: Queue<Buffer> | null = null
   /** Bytes offered and not yet encoded. */
   backlog = 0
+  /** The source is paused, and taken from when it is this stream's turn. */
+  pulls = false
   /** The last chunk was not a small one. */
   bulk = false
   /** Bytes of DATA that the peer takes. */
@@ -110,6 +118,11 @@ export class Stream implements Stalled {
   offer(buf: Buffer): boolean {
     if (this.gone || this.finishing || buf.length === 0) return true
     return this.#session.turns.offer(this, buf)
+  }
+
+  /** Takes what the source has behind the chunk just offered. True: pause it; it is taken from as its turn comes. */
+  takeMore(): boolean {
+    return !this.gone && !this.finishing && this.#session.turns.takeMore(this)
   }
 
   /** No more bytes will be offered: FIN follows what was. */
@@ -214,6 +227,7 @@ export class Stream implements Stalled {
     this.pending = null
     this.more = null
     this.backlog = 0
+    this.pulls = false
     if (held > 0) this.#session.memory.drop(this, held, 0)
   }
 

@@ -118,8 +118,26 @@ export class Turns {
     return false
   }
 
+  /** Behind a chunk that was copied whole: takes more while there is room. True: there may be more than that. */
+  takeMore(stream: Stream): boolean {
+    if (stream.pending !== null || !stream.announced || !stream.sink.takes) return false
+    this.#onWake()
+    for (;;) {
+      const want = stream.sendCredit
+      const room = this.#bulkRoom()
+      const waits = !this.attached || this.#bulk.size > 0 || this.#small.size > 0 || this.window.draining
+      if (waits || want === 0 || (room < want && room < TUNING.crumb)) {
+        stream.pulls = true
+        this.list(stream)
+        return true
+      }
+      if (!this.#take(stream, Math.min(want, room, LIMIT.payload))) return false
+      if (stream.gone) return false
+    }
+  }
+
   finish(stream: Stream): void {
-    if (stream.pending !== null || !stream.announced) return
+    if (stream.pending !== null || stream.pulls || !stream.announced) return
     this.#fins.push(stream)
     this.#onWake()
   }
@@ -143,7 +161,7 @@ export class Turns {
   /** Puts a stream with bytes and credit where its turn comes. */
   list(stream: Stream): void {
     if (stream.listed !== Listed.no || stream.sendCredit === 0 || !stream.announced || stream.gone) return
-    if (stream.backlog <= TUNING.small) {
+    if (stream.backlog <= TUNING.small && !stream.pulls) {
       stream.listed = Listed.small
       this.#small.push(stream)
     } else {
@@ -162,6 +180,8 @@ export class Turns {
     this.#smallLeft = TUNING.smallTurn
     this.#encodeSmall()
     this.#encodeBulk()
+    // A source that was found at its end brought no bytes, after which this would come again.
+    if (this.#fins.size > 0) this.#encodeStreamControl()
   }
 
   /** A control message, whatever the room. */
@@ -225,9 +245,14 @@ export class Turns {
         this.#sendPending(stream, want)
       }
       this.#small.shift()
-      stream.listed = Listed.no
-      if (stream.pending !== null && !stream.gone) this.list(stream)
+      this.#relist(stream)
     }
+  }
+
+  /** Its turn is over; it has another if there is more. */
+  #relist(stream: Stream): void {
+    stream.listed = Listed.no
+    if ((stream.pending !== null || stream.pulls) && !stream.gone) this.list(stream)
   }
 
   #encodeBulk(): void {
@@ -235,16 +260,18 @@ export class Turns {
       const share = Math.floor(this.window.size / this.#bulk.size)
       const quantum = Math.min(TUNING.quantumMax, Math.max(TUNING.quantumMin, share))
       const stream = this.#bulk.peek()!
-      if (stream.pending !== null && !stream.gone) {
-        const want = Math.min(stream.backlog, stream.sendCredit, quantum)
+      if ((stream.pending !== null || stream.pulls) && !stream.gone) {
+        const most = stream.pending === null ? quantum : Math.min(stream.backlog, quantum)
+        const want = Math.min(most, stream.sendCredit)
         const room = this.#bulkRoom()
         // Rather more a little later than a crumb now.
         if (room < want && room < TUNING.crumb) return
-        this.#sendPending(stream, Math.min(want, room))
+        const bytes = Math.min(want, room)
+        if (stream.pending !== null) this.#sendPending(stream, bytes)
+        else if (!this.#take(stream, bytes)) this.#takeNoMore(stream)
       }
       this.#bulk.shift()
-      stream.listed = Listed.no
-      if (stream.pending !== null && !stream.gone) this.list(stream)
+      this.#relist(stream)
     }
   }
 
@@ -288,7 +315,10 @@ export class Turns {
       }
       this.#memory.drop(stream, n, stream.backlog + stream.queued)
       if (!done) continue
-      if (stream.pending === null && stream.finishing) this.#fins.push(stream)
+      if (stream.pending === null) {
+        if (stream.finishing) this.#fins.push(stream)
+        else stream.pulls = stream.bulk && stream.sink.takes === true
+      }
       stream.sink.free(buf)
     }
   }
@@ -300,6 +330,24 @@ export class Turns {
     this.ring.append(buf, at, n)
     this.countableHead = this.ring.head
     if (this.ring.full) this.#onFull()
+  }
+
+  /** One frame of up to `bytes` from the source of a stream. False: it had fewer. */
+  #take(stream: Stream, bytes: number): boolean {
+    const n = this.ring.take(stream.sink, SIZE.DATA, bytes)
+    if (n === 0) return false
+    stream.sendCredit -= n
+    if (this.#bulk.size > 0) this.#smallLeft -= n
+    this.ring.commit(this.scratch, putDataHeader(this.scratch, stream.id, n), n)
+    this.countableHead = this.ring.head
+    if (this.ring.full) this.#onFull()
+    return n === bytes
+  }
+
+  #takeNoMore(stream: Stream): void {
+    stream.pulls = false
+    if (stream.finishing) this.#fins.push(stream)
+    stream.sink.more!()
   }
 
   #putCountable(size: number): void {

@@ -7,6 +7,8 @@ import type { StreamEnd } from '../telemetry/events.ts'
 /** Without progress for so long, a connection that is finished both ways but not flushed is given up. */
 const LINGER_MS = 30_000
 const KEEPALIVE_MS = 60_000
+/** Behind a chunk of so many bytes there is likely more. */
+const MORE_LIKELY = 65_536
 
 const END_OF: Record<ResetCode, StreamEnd> = {
   [RESET_CODE.ABORTED]: 'reset',
@@ -102,10 +104,11 @@ export class Splice implements Handler, Sink {
 
   onData(buf: Buffer): boolean {
     this.read += buf.length
-    if (this.#stream!.offer(buf)) return true
+    const copied = this.#stream!.offer(buf)
+    if (copied && (buf.length < MORE_LIKELY || !this.#stream!.takeMore())) return true
     this.#behind = true
     this.#connection!.pause()
-    return false
+    return copied
   }
 
   onDrain(): void {
@@ -137,8 +140,22 @@ export class Splice implements Handler, Sink {
 
   free(buf: Buffer): void {
     release(buf)
+    this.more()
+  }
+
+  get takes(): boolean {
+    return this.#connection?.takes ?? false
+  }
+
+  take(into: readonly Buffer[], first: number, at: number, len: number): number {
+    const taken = this.#connection!.take(into, first, at, len)
+    this.read += taken
+    return taken
+  }
+
+  more(): void {
     // With more than one chunk waiting, the source waits for the last.
-    this.#behind = this.#stream!.backlog > 0
+    this.#behind = this.#stream!.backlog > 0 || this.#stream!.pulls
     this.#readOn()
   }
 

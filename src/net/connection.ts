@@ -6,11 +6,13 @@ import { deadlines, type Timed } from './deadlines.ts'
 import { letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
 import {
+  canReadNow,
   growSendBuffer,
   heldBack,
   limitPace,
   limitReceiveBuffer,
   missingAtPeer,
+  readNow,
   relearnRate,
   resetOnClose,
   roundTripOf,
@@ -170,6 +172,29 @@ export class Connection implements Owner, Timed {
     if (taken > 0) this.moved = true
     if (taken >= 0) return taken
     this.break()
+    return 0
+  }
+
+  /** Whether take() is to be had: on Linux, for plain TCP. */
+  get takes(): boolean {
+    return !this.secure && this.remotePort > 0 && canReadNow()
+  }
+
+  /**
+   * Reads what has arrived past Bun, straight to where it is wanted: into `into` from `at` of its piece `first` on, up to
+   * `len` bytes. 0: nothing is there now; an end is told as ever.
+   */
+  take(into: readonly Uint8Array[], first: number, at: number, len: number): number {
+    if (this.done || this.broken || this.ended || this.vanished) return 0
+    const taken = readNow(descriptorOf(this.socket), into, first, at, len)
+    if (taken >= 0) {
+      if (taken > 0) this.moved = true
+      return taken
+    }
+    // The error of the reset went with this read: Bun would read a clean end.
+    this.open = false
+    this.broken = true
+    setImmediate(reset, this)
     return 0
   }
 

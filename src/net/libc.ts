@@ -23,7 +23,7 @@ const IPPROTO_TCP = 6
 const TCP_INFO = 11
 const TCP_CONGESTION = 13
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
-const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
+const INFO = { state: 0, mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61
@@ -35,6 +35,7 @@ const SYMBOLS = {
   connect: { args: ['i32', 'ptr', 'u32'], returns: 'i32' },
   getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
   setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
+  readv: { args: ['i32', 'ptr', 'i32'], returns: 'i32' },
   dup: { args: ['i32'], returns: 'i32' },
   close: { args: ['i32'], returns: 'i32' },
   flock: { args: ['i32', 'i32'], returns: 'i32' },
@@ -207,6 +208,41 @@ function sendBufferFor(bytes: number): number {
 export function growSendBuffer(fd: number, bytes: number): void {
   sendBuffer ??= sendBufferFor(bytes)
   if (sendBuffer > 0 && fd >= 0) libc()?.setsockopt(fd | 0, SOL_SOCKET, SO_SNDBUF, ptr(new Int32Array([sendBuffer])), 4)
+}
+
+/** Whether `readNow` can be had at all. */
+export function canReadNow(): boolean {
+  return LINUX && libc() !== null
+}
+
+/** State of a TCP connection that was reset, or ended both ways. */
+const TCP_CLOSE = 7
+/** struct iovec, an address and a size of 64 bits each in two words, for as many pieces as one read fills. */
+const VECTOR = new Uint32Array(4 * 16)
+const WORD = 2 ** 32
+
+/**
+ * Reads what has arrived at a TCP socket into `into`, from `at` of its piece `first` on and from the begin of each further
+ * one: up to `len` bytes; how many. 0: there is nothing now, or the peer's FIN, which Bun reports all the same. -1: the
+ * connection was reset, which nobody is told but by this.
+ */
+export function readNow(fd: number, into: readonly Uint8Array[], first: number, at: number, len: number): number {
+  const c = libc()
+  if (c === null || fd < 0) return 0
+  let pieces = 0
+  for (let left = len; left > 0 && 4 * pieces < VECTOR.length; pieces++) {
+    const piece = into[first + pieces]!
+    const from = pieces === 0 ? at : 0
+    const n = Math.min(left, piece.length - from)
+    const address: number = ptr(piece, from)
+    VECTOR[4 * pieces] = address % WORD
+    VECTOR[4 * pieces + 1] = address / WORD
+    VECTOR[4 * pieces + 2] = n
+    left -= n
+  }
+  const taken = c.readv(fd | 0, ptr(VECTOR), pieces | 0)
+  if (taken >= 0) return taken
+  return inform(fd) && (info[INFO.state]! & 0xff) === TCP_CLOSE ? -1 : 0
 }
 
 /** Has the system hold back at most about `bytes` that were not read, instead of ever more. */

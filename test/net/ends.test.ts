@@ -478,3 +478,55 @@ test('TLS that fails is a reset', async () => {
   await us.closed()
   expect(us.story).toBe('close:reset')
 })
+
+describe('taken past Bun', () => {
+  /** All that take() gives now, in pieces of 5000 bytes. */
+  function takeAll(us: Tape): number {
+    const pieces = Array.from({ length: 8 }, () => new Uint8Array(5_000))
+    let all = 0
+    for (;;) {
+      const n = us.it.take(pieces, 1, 4_000, 30_000)
+      const bytes = Buffer.concat(pieces).subarray(9_000, 9_000 + n)
+      expect(bytes.every(byte => byte === 1)).toBe(true)
+      if (n === 0) return all
+      all += n
+    }
+  }
+
+  test('what arrived is there at once, over all pieces, and the end is told by Bun', async () => {
+    const { us, peer } = await meet('tcp')
+    expect(us.it.takes).toBe(true)
+    expect(takeAll(us)).toBe(0)
+    us.it.pause()
+    peer.order('send', { n: 60_000 })
+    peer.order('fin')
+    await peer.saw('fin')
+    expect(takeAll(us)).toBe(60_000)
+    expect(us.story).toBe('')
+    us.it.resume()
+    await us.saw('end')
+    expect(us.story).toBe('end')
+    expect(takeAll(us)).toBe(0)
+    us.it.shutdown()
+    await us.closed()
+    expect(us.story).toBe('end close:closed')
+  })
+
+  test.each(['paused', 'read from'])('a reset that it meets is a reset, behind what came before it: %s', async how => {
+    const { us, peer } = await meet('tcp')
+    if (how === 'paused') us.it.pause()
+    peer.order('send', { n: 60_000 })
+    peer.orderAndStandStill('reset', mark())
+    expect(takeAll(us)).toBe(60_000)
+    await us.closed()
+    expect(us.story).toBe('close:reset')
+  })
+
+  test('is not to be had from TLS and unix sockets', async () => {
+    for (const kind of ['tls', 'unix'] as const) {
+      const { us } = await meet(kind)
+      expect(us.it.takes).toBe(false)
+      us.it.abort()
+    }
+  })
+})
