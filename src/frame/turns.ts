@@ -256,7 +256,7 @@ export class Turns {
   }
 
   #encodeBulk(): void {
-    while (this.#bulk.size > 0 && !this.window.draining) {
+    while (this.#bulk.size > 0 && !this.window.draining && this.attached) {
       const share = Math.floor(this.window.size / this.#bulk.size)
       const quantum = Math.min(TUNING.quantumMax, Math.max(TUNING.quantumMin, share))
       const stream = this.#bulk.peek()!
@@ -316,8 +316,8 @@ export class Turns {
       this.#memory.drop(stream, n, stream.backlog + stream.queued)
       if (!done) continue
       if (stream.pending === null) {
+        stream.pulls = !stream.finishing && stream.bulk && stream.sink.takes === true
         if (stream.finishing) this.#fins.push(stream)
-        else stream.pulls = stream.bulk && stream.sink.takes === true
       }
       stream.sink.free(buf)
     }

@@ -26,6 +26,9 @@ export type Tally = {
   sessionsEnded: number
   blockedWrites: number
   pushes: number
+  /** Reads from a source for the ring that brought bytes, and chunks behind which a source was paused for it. */
+  takes: number
+  pulls: number
   reentries: number
   /** Connections broken, attempts to resume that came to nothing, and bytes that were sent again. */
   cuts: number
@@ -223,20 +226,30 @@ class End implements Sink {
   taken = 0
   /** The session has no connection, and said so. */
   paused = false
+  readonly takes: boolean
+  /** Paused, to be taken from. */
+  pulled = false
 
   constructor(
     readonly world: World,
     readonly key: number,
-  ) {}
+  ) {
+    this.takes = world.random.chance(50)
+  }
 
   get silent(): boolean {
     return this.aborted || this.resetBy !== null
   }
 
+  /** The opener's ends are made first. */
+  get side(): Side {
+    return this.key % 2 === 0 ? this.world.relay : this.world.agent
+  }
+
   get canOffer(): boolean {
     if (this.stream === null || this.finished || this.silent || this.held.size > 0) return false
     // What was read before the pause took hold.
-    return !this.paused || this.world.random.chance(20)
+    return (!this.paused && !this.pulled) || this.world.random.chance(20)
   }
 
   hold(): void {
@@ -274,6 +287,30 @@ class End implements Sink {
     if (!this.held.delete(buf)) throw new Error(`stream ${this.key}: a chunk freed that is not held`)
     if (this.silent) throw new Error(`stream ${this.key}: a chunk freed after the end`)
     buf.fill(0xee)
+    this.pulled = this.stream!.pulls
+    this.world.reenter(this)
+  }
+
+  take(into: readonly Buffer[], first: number, at: number, len: number): number {
+    const { random, draining } = this.world
+    if (this.silent) throw new Error(`stream ${this.key}: taken from after its end`)
+    if (!this.side.session.attached) throw new Error(`stream ${this.key}: taken from between two connections`)
+    if (this.held.size > 0) throw new Error(`stream ${this.key}: taken from before what it had offered`)
+    if (this.finished || draining) return 0
+    const n = Math.min(this.world.budget - 1, random.pick([0, 1, random.between(0, len), len]))
+    for (let done = 0, piece = first, to = at; done < n; piece++, to = 0) {
+      const from = (this.offered + done + this.key) % PATTERN_LENGTH
+      done += PATTERN.copy(into[piece]!, to, from, from + n - done)
+    }
+    this.world.budget -= n
+    this.offered += n
+    if (n > 0) this.world.tally.takes++
+    return n
+  }
+
+  more(): void {
+    if (this.stream!.pulls) throw new Error(`stream ${this.key}: let go while it is taken from`)
+    this.pulled = false
     this.world.reenter(this)
   }
 
@@ -310,7 +347,9 @@ class End implements Sink {
     if (this.stream!.offer(chunk)) {
       this.held.delete(chunk)
       chunk.fill(0xee)
+      if (this.takes && random.chance(70) && this.stream!.takeMore()) this.pulled = true
     }
+    if (this.stream!.pulls) this.world.tally.pulls++
   }
 
   finish(): void {
@@ -794,6 +833,8 @@ export function newTally(): Tally {
     sessionsEnded: 0,
     blockedWrites: 0,
     pushes: 0,
+    takes: 0,
+    pulls: 0,
     reentries: 0,
     cuts: 0,
     brokenOff: 0,
