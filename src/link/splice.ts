@@ -40,8 +40,6 @@ export class Splice implements Handler, Sink {
   #connection: Connection | null = null
   #stream: Stream | null = null
   #sourceEnded = false
-  /** The stream still has a chunk of ours. */
-  #behind = false
   /** The session is between two connections. */
   #held = false
 
@@ -106,7 +104,6 @@ export class Splice implements Handler, Sink {
     this.read += buf.length
     const copied = this.#stream!.offer(buf)
     if (copied && (buf.length < MORE_LIKELY || !this.#stream!.takeMore())) return true
-    this.#behind = true
     this.#connection!.pause()
     return copied
   }
@@ -140,7 +137,7 @@ export class Splice implements Handler, Sink {
 
   free(buf: Buffer): void {
     release(buf)
-    this.more()
+    this.#readOn()
   }
 
   get takes(): boolean {
@@ -154,8 +151,6 @@ export class Splice implements Handler, Sink {
   }
 
   more(): void {
-    // With more than one chunk waiting, the source waits for the last.
-    this.#behind = this.#stream!.backlog > 0 || this.#stream!.pulls
     this.#readOn()
   }
 
@@ -183,8 +178,9 @@ export class Splice implements Handler, Sink {
 
   // ----
 
+  /** Unless the stream still has a chunk of ours, or takes from the source itself. */
   #readOn(): void {
-    if (!this.#behind && !this.#held) this.#connection?.resume()
+    if (!this.#held && this.#stream!.backlog === 0 && !this.#stream!.pulls) this.#connection?.resume()
   }
 
   #lingerIfFinished(): void {
