@@ -47,9 +47,10 @@ export class Ring {
   append(from: Uint8Array, at: number, len: number): void {
     const end = at + len
     while (at < end) {
-      const offset = (this.head - this.#base) % BLOCK
-      let block = this.#blocks[this.#blocks.length - 1]
-      if (block === undefined || (offset === 0 && this.head - this.#base === this.#blocks.length * BLOCK)) {
+      const to = this.head - this.#base
+      const offset = to % BLOCK
+      let block = this.#blocks[(to - offset) / BLOCK]
+      if (block === undefined) {
         block = this.#memory.takeBlock()
         this.#blocks.push(block)
       }
@@ -75,9 +76,8 @@ export class Ring {
 
   /** Puts the header before the `len` bytes that were taken. */
   commit(header: Uint8Array, gap: number, len: number): void {
-    const from = this.head - this.#base
-    for (let i = 0; i < gap; i++) this.#blocks[Math.floor((from + i) / BLOCK)]![(from + i) % BLOCK] = header[i]!
-    this.head += gap + len
+    this.append(header, 0, gap)
+    this.head += len
     this.#trim()
   }
 
