@@ -10,7 +10,6 @@ import {
   growSendBuffer,
   heldBack,
   limitPace,
-  limitReceiveBuffer,
   missingAtPeer,
   readNow,
   relearnRate,
@@ -59,9 +58,6 @@ const LASTING = 10_000
 /** Checks of progress per linger: it ends between one linger and one and a quarter after the last byte moved. */
 const LINGER_CHECKS = 4
 
-/** What a bulk transfer has the system hold before it is read, from within this machine, in bytes. */
-const SIP = 128 * 1024
-
 /** Who writes so many bytes at once sends bulk. */
 const BULK = 32 * 1024
 
@@ -94,9 +90,7 @@ export class Connection implements Owner, Timed {
   private lingerMs = 0
   private quietChecks = 0
   private moved = false
-  /** It has been looked at whether reads should be smaller, ... */
-  private sips = false
-  /** ... and whether the system should pace what is sent. */
+  /** It has been looked at whether the system should pace what is sent. */
   private sendsBulk = false
 
   /** `guarded`: the socket was made with what `resetIfKilled` would set. */
@@ -314,17 +308,7 @@ export class Connection implements Owner, Timed {
 
   onData(buf: Buffer): void {
     this.moved = true
-    if (buf.length > SIP && !this.sips) this.sip()
     if (this.handler.onData(buf)) release(buf)
-  }
-
-  /**
-   * A peer on this machine is as fast as its buffer is copied, and 128 KiB of that keep both busy: what is read is still
-   * in the cache when it is written, and nobody else waits while half a megabyte is read at once.
-   */
-  private sip(): void {
-    this.sips = true
-    if (!this.secure && isLoopback(this.remoteHost)) limitReceiveBuffer(descriptorOf(this.socket), SIP)
   }
 
   private unpace(): void {

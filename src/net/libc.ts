@@ -17,7 +17,6 @@ const SO_LINGER = LINUX ? 13 : 0x0080
 const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
 const SO_SNDBUF = LINUX ? 7 : 0x1001
-const SO_RCVBUF = LINUX ? 8 : 0x1002
 const SO_MAX_PACING_RATE = 47
 const IPPROTO_TCP = 6
 const TCP_INFO = 11
@@ -243,14 +242,6 @@ export function readNow(fd: number, into: readonly Uint8Array[], first: number, 
   const taken = c.readv(fd | 0, ptr(VECTOR), pieces | 0)
   if (taken >= 0) return taken
   return inform(fd) && (info[INFO.state]! & 0xff) === TCP_CLOSE ? -1 : 0
-}
-
-/** Has the system hold back at most about `bytes` that were not read, instead of ever more. */
-export function limitReceiveBuffer(fd: number, bytes: number): void {
-  const c = libc()
-  if (c === null || fd < 0) return
-  OPTION[0] = bytes
-  c.setsockopt(fd | 0, SOL_SOCKET, SO_RCVBUF, ptr(OPTION), 4)
 }
 
 const pacing = new BigUint64Array(1)

@@ -199,30 +199,6 @@ describe.each(KINDS)('%s', kind => {
   })
 })
 
-test('bulk from within this machine is read in sips, once it is bulk', async () => {
-  const { near, far } = await pair('tcp', folder)
-  let largest = 0
-  far.onBytes = buf => {
-    largest = Math.max(largest, buf.length)
-    return true
-  }
-  let sent = 0
-  let first = 0
-  for (let round = 0; round < 20; round++) {
-    far.it.pause()
-    largest = 0
-    sent += near.fill()
-    far.it.resume()
-    await far.got(sent)
-    if (round === 0) first = largest
-  }
-  expect(first).toBeGreaterThan(128 * 1024)
-  expect(largest).toBeGreaterThan(32 * 1024)
-  // What the system counts for it: twice what was asked for.
-  expect(largest).toBeLessThanOrEqual(256 * 1024)
-  near.it.abort()
-})
-
 const SMALL = 32_767
 const BULK = 32_768
 
