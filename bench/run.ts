@@ -33,34 +33,34 @@ export interface Watcher {
 const REACH_MS = 20_000
 /** A measurement that takes longer hangs; its commands are killed before. */
 const HANG_MS = 120_000
+/** A case of the round that does not count lasts so long at least: Bun compiles for the first ten seconds of a load. */
+const WARM_UP_SECONDS = 4
 
 /** One contender in a stage. */
 class Entrant implements AsyncDisposable {
   readonly contender: Contender
   readonly service: Service
   readonly #setup: Setup
-  readonly #seconds: number
   #group: Group | null = null
 
-  constructor(contender: Contender, service: Service, setup: Setup, seconds: number) {
+  constructor(contender: Contender, service: Service, setup: Setup) {
     this.contender = contender
     this.service = service
     this.#setup = setup
-    this.#seconds = seconds
   }
 
   prepare(): Promise<void> {
     return this.contender.prepare(this.#setup)
   }
 
-  get running(): Running {
+  running(seconds: number): Running {
     const { world, folder } = this.#setup
     return {
       contender: this.contender.id,
       world,
       at: this.#at,
       group: this.#group,
-      seconds: this.#seconds,
+      seconds,
       folder,
       start: () => this.start(),
     }
@@ -173,7 +173,7 @@ async function runStage(
   for (const contender of contendersOf(plan, scenario)) {
     const service = shared ?? stack.use(await startService(kind, world, ownFolder(folder, `service-${contender.id}`)))
     const setup = setupFor(world, service.port, ownFolder(folder, contender.id))
-    const entrant = stack.use(new Entrant(contender, service, setup, plan.seconds))
+    const entrant = stack.use(new Entrant(contender, service, setup))
     try {
       await entrant.prepare()
       if (!stage.fresh) await entrant.start()
@@ -182,14 +182,15 @@ async function runStage(
       fail(contender.id, thrown, entrant.said)
     }
   }
-  for (let round = firstRound(plan, stage); round < plan.rounds; round++)
+  for (let round = firstRound(plan, stage); round < plan.rounds; round++) {
+    const seconds = round < 0 ? Math.max(plan.seconds, WARM_UP_SECONDS) : plan.seconds
     for (const one of casesOf(plan, stage))
       for (const entrant of entrants.filter(entrant => measures(one, entrant.contender))) {
         watcher.step(scenario, entrant.contender, round)
         const found: Found = {}
         if (stage.fresh) entrant.renew()
         try {
-          await inTime(one.measure(entrant.running, found))
+          await inTime(one.measure(entrant.running(seconds), found))
         } catch (thrown) {
           fail(entrant.contender.id, thrown)
         }
@@ -198,6 +199,7 @@ async function runStage(
         for (const figure of one.figures)
           keep(results.values, figure.id, entrant.contender.id, round, found[figure.id] ?? null)
       }
+  }
 }
 
 async function inTime(work: Promise<void>): Promise<void> {
