@@ -52,7 +52,7 @@ function rowsOf(values: Values, figure: Figure, contenders: readonly Contender[]
   })
   const none = failed
     .filter(({ id }) => id !== 'direct')
-    .map(one => ({ name: one.label, kind: kindOf(one), value: 0, low: 0, high: 0, bar: 0, text: 'failed' }))
+    .map(one => ({ name: one.label, kind: kindOf(one), value: 0, low: 0, high: 0, bar: 0, text: 'no value' }))
   return { rows: [...rows, ...none], end }
 }
 

@@ -58,7 +58,7 @@ function cell(values: Values, figure: Figure, contender: string): string {
   }
   if (!values.get(figure.id)?.has(contender)) return ''
   const all = valuesOf(values, figure, contender)
-  if (all.length === 0) return contender === 'direct' ? '' : 'failed'
+  if (all.length === 0) return contender === 'direct' ? '' : 'no value'
   const value = median(all)
   const about = all.length > 1 ? ` ±${Math.round(spread(all) * 100)} %` : ''
   const own = median(valuesOf(values, figure, 'warren')) / value
