@@ -3,6 +3,7 @@ import { describe, expect, test } from 'bun:test'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { EXIT } from '../../src/errors.ts'
+import { within } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
 import { leaveNone, lines } from '../oracle/process.ts'
 
@@ -224,13 +225,12 @@ class Screen {
 
   /** Resolves when it has shown something; rejects when it ended without. */
   async shows(text: string): Promise<void> {
+    const never = () => `never shown: ${text}; but: ${JSON.stringify(this.shown)}`
     while (!this.shown.includes(text)) {
-      const ended = await Promise.race([
-        new Promise<false>(resolve => this.#waiting.push(() => resolve(false))),
-        this.child.exited.then(() => Bun.sleep(LAST_WORDS)).then(() => true),
-      ])
-      if (ended && !this.shown.includes(text))
-        throw new Error(`never shown: ${text}; but: ${JSON.stringify(this.shown)}`)
+      const more = new Promise<void>(resolve => this.#waiting.push(resolve))
+      const { exitCode, exited, signalCode } = this.child
+      const runs = exitCode === null && signalCode === null
+      await (runs ? Promise.race([more, exited]) : within(LAST_WORDS, more, never))
     }
   }
 }
