@@ -18,7 +18,8 @@ function buffers(): number {
 /** Sends stream 1 what it may have, and gives it what it takes, until the window stops growing. */
 function growFully(peer: Peer, id: number): number {
   const { stream } = peer.accepted.find(a => a.stream.id === id)!
-  for (let i = 0; i < 30; i++) {
+  for (let before = 0; before !== stream.window; ) {
+    before = stream.window
     let left = stream.receiveCredit
     while (left > 0) {
       const n = Math.min(left, LIMIT.payload)

@@ -13,12 +13,12 @@ import {
 
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
-/** A frame around the msgpack body that is given as hex; blanks are for the reader. */
-export function frameOf(hex: string): Buffer {
+/** A frame around the msgpack body that is given as hex, and as bytes for what may be long; blanks are for the reader. */
+export function frameOf(hex: string, rest: Uint8Array = Buffer.alloc(0)): Buffer {
   const body = Buffer.from(hex.replaceAll(' ', ''), 'hex')
   const head = Buffer.alloc(4)
-  head.writeUInt32BE(body.length)
-  return Buffer.concat([head, body])
+  head.writeUInt32BE(body.length + rest.length)
+  return Buffer.concat([head, body, rest])
 }
 
 export const u32 = (n: number): string => n.toString(16).padStart(8, '0')
@@ -31,8 +31,8 @@ export const raw = {
   dataInit: (stream: number, tunnel = 1, credit = 65_536, visitor = '192.0.2.1:5', edge = '192.0.2.2:6') =>
     frameOf(`96 02 ce${u32(stream)} ce${u32(tunnel)} ${text(visitor)} ${text(edge)} ce${u32(credit)}`),
   data: (stream: number, payload: string | Uint8Array) => {
-    const hex = Buffer.from(payload as string).toString('hex')
-    return frameOf(`93 03 ce${u32(stream)} c6${u32(hex.length / 2)} ${hex}`)
+    const bytes = Buffer.from(payload as string)
+    return frameOf(`93 03 ce${u32(stream)} c6${u32(bytes.length)}`, bytes)
   },
   credit: (stream: number, bytes: number) => frameOf(`93 04 ce${u32(stream)} ce${u32(bytes)}`),
   fin: (stream: number) => frameOf(`92 05 ce${u32(stream)}`),
