@@ -9,7 +9,6 @@ import type { Write } from './ring.ts'
 import { type Sink, Stream } from './stream.ts'
 import { Streams } from './streams.ts'
 import { type Opening, Turns } from './turns.ts'
-import { FAR_MS } from './window.ts'
 import {
   BIND,
   BOUND,
@@ -296,7 +295,7 @@ export class Session implements Frames {
 
   /** Near by, a lost packet is sent again before anybody notices. */
   get #mayAsk(): boolean {
-    return this.turns.backlogged && this.turns.window.rtt >= FAR_MS && this.turns.window.rtt < Number.POSITIVE_INFINITY
+    return this.turns.backlogged && !this.turns.window.near && this.turns.window.rtt < Number.POSITIVE_INFINITY
   }
 
   /** The connection is gone for good: every stream that had not ended is reset. */
@@ -390,10 +389,11 @@ export class Session implements Frames {
 
   /** `bytes` of `stream` reached the outer connection: they become credit again. */
   consumed(stream: Stream, bytes: number): void {
+    stream.taken += bytes
     if (stream.gone || stream.finReceived) return
     stream.owed += bytes
     if (stream.creditDue || stream.owed * 2 < stream.window) return
-    if (stream.queued === 0) this.#streams.grow(stream)
+    if (stream.queued === 0) this.#streams.grow(stream, this.turns.window.near)
     this.turns.credit(stream)
   }
 

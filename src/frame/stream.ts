@@ -71,6 +71,8 @@ export class Stream implements Stalled {
   receiveCredit: number
   /** Credit that the peer has while nothing is in flight: receiveCredit + owed + what is queued. */
   window: number
+  /** Bytes that the sink took, all in all. */
+  taken = 0
   /** Consumed and not yet given back. */
   owed = 0
   creditDue = false

@@ -43,11 +43,16 @@ export class Streams {
     this.#memory.granted -= grown
   }
 
-  /** Doubles a stream's window within the caps of session and process; the growth is owed like consumed bytes. */
-  grow(stream: Stream): void {
-    const growth = Math.min(stream.window, LIMIT.credit - stream.window)
+  /**
+   * Doubles a stream's window within the caps of session and process; the growth is owed like consumed bytes. What a
+   * visitor that never reads seems to take, at first, only fills the buffers before it. Far away a window that waited for
+   * the proof would cost round trips, near by it costs nothing.
+   */
+  grow(stream: Stream, near: boolean): void {
+    const most = near && stream.taken < TUNING.proof ? TUNING.unprovenCredit : LIMIT.credit
+    const growth = Math.min(stream.window, most - stream.window)
     const { limits } = this.#memory
-    if (growth === 0) return
+    if (growth <= 0) return
     if (this.#granted + growth > limits.sessionGrowth || this.#memory.granted + growth > limits.growth) return
     this.#granted += growth
     this.#memory.granted += growth

@@ -20,7 +20,7 @@ const SLACK_ALONE = 3 * 1024 * 1024
 /** Below that, in ms, what both ends take for a turn is longer than the path, and what covers the one covers the other. */
 const SHORT_MS = 1
 /** A path with a round trip from here on, in ms, is far. */
-export const FAR_MS = 4
+const FAR_MS = 4
 /** Bulk is alone when for so many ms no other stream had anything to send. */
 const ALONE_MS = 250
 
@@ -173,6 +173,11 @@ export class Window {
     this.#carryOn()
   }
 
+  /** The path is a short one, as far as is known. */
+  get near(): boolean {
+    return this.rtt < FAR_MS
+  }
+
   /** The rate still grows, as far as is known. */
   get starting(): boolean {
     return this.#flat < START_FLAT
@@ -247,7 +252,7 @@ export class Window {
   #resize(): void {
     const rate = this.#bestRate
     if (rate === 0 || this.rtt === Number.POSITIVE_INFINITY) return
-    const most = this.#alone && this.rtt < FAR_MS ? SLACK_ALONE : SLACK_MAX
+    const most = this.#alone && this.near ? SLACK_ALONE : SLACK_MAX
     const slack = Math.min(most, SLACK_MIN + rate * SLACK_MS)
     const path = (this.starting ? START_GAIN : GAIN) * rate * this.rtt
     const size = Math.floor(this.rtt < SHORT_MS ? Math.max(path, slack) : path + slack)

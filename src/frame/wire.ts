@@ -105,6 +105,10 @@ export type SessionCode = (typeof SESSION_CODE)[keyof typeof SESSION_CODE]
 export const TUNING = {
   /** Credit of a new stream, each way, before it is known to need more. */
   firstCredit: 65_536,
+  /** Near by, its window grows to so much at first, ... */
+  unprovenCredit: 524_288,
+  /** ... and beyond once so many bytes were taken: more than a system's buffers, left as they are, take for a reader that never reads. */
+  proof: 8 * 1024 * 1024,
   /** A block of the send ring: what Bun hands to the kernel in one call. */
   block: 131_072,
   /** A receipt is due after so many bytes. */

@@ -29,8 +29,7 @@ export class Splice implements Handler, Sink {
   readonly opening: Opening
   /** When it began, in ms of performance.now(). */
   readonly since = performance.now()
-  /** Bytes written to the outer connection, and read from it. */
-  written = 0
+  /** Bytes read from the outer connection. */
   read = 0
   /** How it ended; null while it lasts. */
   ended: StreamEnd | null = null
@@ -46,6 +45,11 @@ export class Splice implements Handler, Sink {
   constructor(opening: Opening, onDone: OnDone) {
     this.opening = opening
     this.#onDone = onDone
+  }
+
+  /** Bytes written to the outer connection. */
+  get written(): number {
+    return this.#stream?.taken ?? 0
   }
 
   /** A visitor's connection is there first: opens a stream for it. False (and a reset) when the session takes none. */
@@ -130,9 +134,7 @@ export class Splice implements Handler, Sink {
 
   data(buf: Buffer, at: number, len: number): number {
     if (this.#connection === null) return 0
-    const taken = this.#connection.write(buf, at, len)
-    this.written += taken
-    return taken
+    return this.#connection.write(buf, at, len)
   }
 
   free(buf: Buffer): void {

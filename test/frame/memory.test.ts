@@ -2,7 +2,7 @@
 import { heapStats } from 'bun:jsc'
 import { describe, expect, test } from 'bun:test'
 import { LIMIT, MEMORY_LIMITS, Memory, RESET_CODE, TUNING } from '../../src/frame/index.ts'
-import { CREDIT, DATA, DATA_INIT, RESET } from '../../src/frame/wire.ts'
+import { CREDIT, DATA, DATA_INIT, PING, RESET } from '../../src/frame/wire.ts'
 import { ofType, Peer, raw } from './peer.ts'
 
 const MIB = 1024 * 1024
@@ -52,6 +52,24 @@ describe('credit', () => {
     expect(growFully(peer, 1)).toBe(LIMIT.credit)
     peer.session.lost()
     expect(peer.memory.granted).toBe(0)
+  })
+
+  test('near by, grows to 512 KiB before its sink took 8 MiB, more than buffers take for nobody; then to 16 MiB', () => {
+    for (const ms of [0.2, 3.9]) {
+      const peer = new Peer()
+      const ping = ofType(peer.frames(), PING)[0]!
+      peer.now += ms
+      peer.send(raw.pong(Number(ping[2])))
+      const { stream } = peer.accept(1)
+      let most = 0
+      while (stream.taken < 8 * MIB - LIMIT.payload) {
+        peer.send(raw.data(1, Buffer.alloc(Math.min(LIMIT.payload, stream.receiveCredit))), raw.receipt(peer.written))
+        peer.frames()
+        most = Math.max(most, stream.window)
+      }
+      expect(most).toBe(512 * 1024)
+      expect(growFully(peer, 1)).toBe(LIMIT.credit)
+    }
   })
 
   test('does not grow for a sink that leaves a part of what it is given', () => {
