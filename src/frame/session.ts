@@ -384,7 +384,7 @@ export class Session implements Frames {
     this.#streams.forget(stream)
     stream.discard()
     if (!stream.announced) return
-    this.#sendReset(stream, code)
+    this.#sendReset(stream.id, code)
   }
 
   /** `bytes` of `stream` reached the outer connection: they become credit again. */
@@ -497,12 +497,8 @@ export class Session implements Frames {
     if (this.#opener) throw new Violation('DATA_INIT to the side that opens')
     if (m.stream <= this.#accepted) throw new Violation('DATA_INIT of an id that was used')
     this.#accepted = m.stream
+    if (this.#streams.full || this.#goaway !== null) return this.#sendReset(m.stream, RESET_CODE.BUSY)
     const stream = new Stream(this, m.stream, NO_SINK, true, m.credit)
-    if (this.#streams.full || this.#goaway !== null) {
-      stream.gone = true
-      this.#sendReset(stream, RESET_CODE.BUSY)
-      return
-    }
     this.#streams.add(stream)
     if (m.edge !== this.#edge) this.#edge = m.edge
     this.#events.opened(stream, { tunnel: m.tunnel, visitor: m.visitor, edge: this.#edge })
@@ -521,9 +517,8 @@ export class Session implements Frames {
     return this.#opener ? this.turns.announced : this.#accepted
   }
 
-  #sendReset(stream: Stream, code: ResetCode): void {
-    stream.resetCode = code
-    this.turns.reset(stream)
+  #sendReset(id: number, code: ResetCode): void {
+    this.turns.reset(id, code)
     if (this.turns.resetsWaiting > LIMIT.streams)
       this.#end({ by: 'violation', code: SESSION_CODE.PROTOCOL, text: 'resets that the peer does not read' })
   }

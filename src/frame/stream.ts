@@ -4,7 +4,7 @@ import type { Stalled } from './memory.ts'
 import { Queue } from './queue.ts'
 import type { Source } from './ring.ts'
 import type { Session } from './session.ts'
-import { RESET_CODE, type ResetCode, TUNING } from './wire.ts'
+import { type ResetCode, TUNING } from './wire.ts'
 
 /**
  * The other end of a stream's bytes: the outer connection, as link/splice.ts wires it up. It is taken from while it is
@@ -64,7 +64,6 @@ export class Stream implements Stalled {
   listed: Listed = Listed.no
   finishing = false
   finSent = false
-  resetCode: ResetCode = RESET_CODE.ABORTED
 
   // Receiving.
   /** Bytes of DATA that the peer may still send. */

@@ -7,7 +7,7 @@ import { Queue } from './queue.ts'
 import { Ring } from './ring.ts'
 import { Listed, type Stream } from './stream.ts'
 import { Window } from './window.ts'
-import { DATA_INIT, LIMIT, RESET, SIZE, TUNING } from './wire.ts'
+import { DATA_INIT, LIMIT, RESET, type ResetCode, SIZE, TUNING } from './wire.ts'
 
 /** What an opened stream is for, as DATA_INIT says it. */
 export type Opening = { tunnel: number; visitor: string; edge: string }
@@ -37,7 +37,7 @@ export class Turns {
   readonly #bulk = new Queue<Stream>()
   readonly #credits = new Queue<Stream>()
   readonly #fins = new Queue<Stream>()
-  readonly #resets = new Queue<Stream>()
+  readonly #resets = new Queue<{ id: number; code: ResetCode }>()
   readonly #messages = new Queue<Control>()
   /** A stream that is not bulk had something to say since the session last looked. */
   smallSeen = false
@@ -148,8 +148,8 @@ export class Turns {
     this.#onWake()
   }
 
-  reset(stream: Stream): void {
-    this.#resets.push(stream)
+  reset(id: number, code: ResetCode): void {
+    this.#resets.push({ id, code })
     this.#onWake()
   }
 
@@ -198,8 +198,8 @@ export class Turns {
 
   #encodeStreamControl(): void {
     while (this.#resets.size > 0 && this.#controlRoom()) {
-      const stream = this.#resets.shift()!
-      this.putMessage({ type: RESET, stream: stream.id, code: stream.resetCode, text: '' })
+      const { id, code } = this.#resets.shift()!
+      this.putMessage({ type: RESET, stream: id, code, text: '' })
     }
     while (this.#credits.size > 0 && this.#controlRoom()) {
       const stream = this.#credits.shift()!
