@@ -15,6 +15,9 @@ export type Opening = { tunnel: number; visitor: string; edge: string }
 /** All that may be in flight: the largest window, and the rooms above it. */
 const HARD_ROOM = TUNING.windowMax + TUNING.smallRoom + TUNING.controlRoom
 
+/** Rather more a little later than so little now. */
+const crumb = (want: number, room: number): boolean => room < want && room < TUNING.crumb
+
 export class Turns {
   readonly ring: Ring
   readonly window = new Window()
@@ -126,7 +129,7 @@ export class Turns {
       const want = stream.sendCredit
       const room = this.#bulkRoom()
       const waits = !this.attached || this.#bulk.size > 0 || this.#small.size > 0 || this.window.draining
-      if (waits || want === 0 || (room < want && room < TUNING.crumb)) {
+      if (waits || want === 0 || crumb(want, room)) {
         stream.pulls = true
         this.list(stream)
         return true
@@ -264,8 +267,7 @@ export class Turns {
         const most = stream.pending === null ? quantum : Math.min(stream.backlog, quantum)
         const want = Math.min(most, stream.sendCredit)
         const room = this.#bulkRoom()
-        // Rather more a little later than a crumb now.
-        if (room < want && room < TUNING.crumb) return
+        if (crumb(want, room)) return
         const bytes = Math.min(want, room)
         if (stream.pending !== null) this.#sendPending(stream, bytes)
         else if (!this.#take(stream, bytes)) this.#takeNoMore(stream)
@@ -286,7 +288,7 @@ export class Turns {
     } else {
       if (this.#bulk.size > 0 || this.#small.size > 0 || this.window.draining) return 0
       room = this.#bulkRoom()
-      if (room < want && room < TUNING.crumb) return 0
+      if (crumb(want, room)) return 0
     }
     let at = 0
     const end = Math.min(want, room)
