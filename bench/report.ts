@@ -60,10 +60,16 @@ function cell(values: Values, figure: Figure, contender: string): string {
   const all = valuesOf(values, figure, contender)
   if (all.length === 0) return contender === 'direct' ? '' : 'no value'
   const value = median(all)
-  const about = all.length > 1 ? ` ±${Math.round(spread(all) * 100)} %` : ''
+  const about = all.length > 1 ? around(all) : ''
   const own = median(valuesOf(values, figure, 'warren')) / value
   const times = contender === 'warren' || !Number.isFinite(own) || own <= 0 ? '' : ` · ${own.toFixed(2)}×`
   return `${written(value)}${about}${times}`
+}
+
+/** Nothing is a part of a median of 0: then the most says it. */
+function around(all: readonly number[]): string {
+  const part = spread(all)
+  return Number.isFinite(part) ? ` ±${Math.round(part * 100)} %` : ` to ${written(Math.max(...all))}`
 }
 
 const SIGNS = { aim: '✓✓', must: '✓', short: '✗' } as const
