@@ -22,7 +22,7 @@ const IPPROTO_TCP = 6
 const TCP_INFO = 11
 const TCP_CONGESTION = 13
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
-const INFO = { state: 0, mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
+const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61
@@ -60,6 +60,12 @@ let loaded: ReturnType<typeof load> | undefined
 function libc(): ReturnType<typeof load> {
   if (loaded === undefined) loaded = load()
   return loaded
+}
+
+/** Why the call before this one failed. */
+function errno(c: NonNullable<ReturnType<typeof load>>): number {
+  const at = c[ERRNO]!()
+  return at === null ? 0 : read.i32(at, 0)
 }
 
 /** A second `listen` on a listener only changes its backlog (Bun's own is fixed at 512). False: it stays as it was. */
@@ -214,8 +220,6 @@ export function canReadNow(): boolean {
   return LINUX && libc() !== null
 }
 
-/** State of a TCP connection that was reset, or ended both ways. */
-const TCP_CLOSE = 7
 /** struct iovec, an address and a size of 64 bits each in two words, for as many pieces as one read fills. */
 const VECTOR = new Uint32Array(4 * 16)
 const WORD = 2 ** 32
@@ -223,7 +227,8 @@ const WORD = 2 ** 32
 /**
  * Reads what has arrived at a TCP socket into `into`, from `at` of its piece `first` on and from the begin of each further
  * one: up to `len` bytes; how many. 0: there is nothing now, or the peer's FIN, which Bun reports all the same. -1: the
- * connection was reset, which nobody is told but by this.
+ * connection was reset, which nobody is told but by this. Its state would not tell: between the read that finds nothing and
+ * a look at it the peer's last bytes and FIN may arrive, and behind ours that is the same state.
  */
 export function readNow(fd: number, into: readonly Uint8Array[], first: number, at: number, len: number): number {
   const c = libc()
@@ -241,7 +246,7 @@ export function readNow(fd: number, into: readonly Uint8Array[], first: number, 
   }
   const taken = c.readv(fd | 0, ptr(VECTOR), pieces | 0)
   if (taken >= 0) return taken
-  return inform(fd) && (info[INFO.state]! & 0xff) === TCP_CLOSE ? -1 : 0
+  return errno(c) === EAGAIN ? 0 : -1
 }
 
 const pacing = new BigUint64Array(1)
@@ -290,10 +295,9 @@ export function unixListener(path: string): UnixListener {
   if (fd < 0) return 'unknown'
   try {
     if (c.connect(fd, ptr(address), name.length + 3) === 0) return 'live'
-    const at = c[ERRNO]!()
-    const errno = at === null ? 0 : read.i32(at, 0)
-    if (errno === EAGAIN) return 'full'
-    return errno === ECONNREFUSED || errno === ENOENT ? 'none' : 'unknown'
+    const error = errno(c)
+    if (error === EAGAIN) return 'full'
+    return error === ECONNREFUSED || error === ENOENT ? 'none' : 'unknown'
   } finally {
     closeSync(fd)
   }

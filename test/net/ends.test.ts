@@ -1,6 +1,7 @@
 // How connections end, seen from both sides: an independent peer (Node) says what it saw on its socket. The cases are the
 // ones in which Bun's own account of an end is late, missing or wrong.
 import { describe, expect, test } from 'bun:test'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { temporaryFolder } from '../folder.ts'
 import { RawHost, type RawPeer } from './raw.ts'
@@ -521,6 +522,28 @@ describe('taken past Bun', () => {
     await us.closed()
     expect(us.story).toBe('close:reset')
   })
+
+  test('an end that comes while it is asked again and again, behind our own FIN, is no reset', async () => {
+    const piece = [new Uint8Array(100)]
+    const end = performance.now() + 20_000
+    // A race of microseconds: a few rounds in a hundred would meet it.
+    for (let round = 0; round < 200; round++) {
+      const { us, peer } = await meet('tcp')
+      us.it.pause()
+      us.it.shutdown()
+      const sent = mark()
+      peer.order('send', { n: 100 })
+      peer.order('fin', { mark: sent })
+      let bytes = 0
+      while (!existsSync(sent) && performance.now() < end)
+        for (let i = 0; i < 100; i++) bytes += us.it.take(piece, 0, 0, 100)
+      us.it.resume()
+      await us.closed()
+      // What came before the first look is Bun's to tell.
+      expect(bytes + us.bytes).toBe(100)
+      expect(us.story).toEndWith('end close:closed')
+    }
+  }, 30_000)
 
   test('is not to be had from TLS and unix sockets', async () => {
     for (const kind of ['tls', 'unix'] as const) {
