@@ -2,8 +2,9 @@
 // relied on: `end` is told once and only for a real FIN, `close` is told last, and a connection that ended in a reset is
 // never told as closed. Where Bun's own account of an end is not enough, the comments say what was seen.
 import { WarrenError } from '../errors.ts'
+import { isLoopback, plainHost } from './address.ts'
 import { deadlines, type Timed } from './deadlines.ts'
-import { letGo } from './descriptors.ts'
+import { descriptorOf, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
 import {
   canReadNow,
@@ -395,19 +396,4 @@ function reset(connection: Connection): void {
 
 function closeVanished(connection: Connection): void {
   connection.finish('closed')
-}
-
-/** Bun has it, its types do not. */
-export function descriptorOf(socket: object): number {
-  return 'fd' in socket && typeof socket.fd === 'number' ? socket.fd : -1
-}
-
-function isLoopback(host: string): boolean {
-  return host.startsWith('127.') || host === '::1'
-}
-
-/** An address as a person writes it: an IPv4 address that came in over an IPv6 socket is shown as IPv4. */
-export function plainHost(address: string | undefined): string {
-  if (address === undefined) return ''
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
 }

@@ -34,6 +34,11 @@ export const descriptors = {
   },
 }
 
+/** The one of a socket or listener, -1 once it is closed. Bun has it, its types do not. */
+export function descriptorOf(socket: object): number {
+  return 'fd' in socket && typeof socket.fd === 'number' ? socket.fd : -1
+}
+
 /** Whether none is left at this moment: asked when a connect failed in a way that may only mean that. */
 export function exhausted(): boolean {
   try {

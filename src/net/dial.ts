@@ -2,9 +2,9 @@
 // addresses race each other (RFC 8305). Bun cannot cancel a connect, so an attempt that lost or was given up goes on in
 // the kernel; its socket is terminated the moment it opens, and until then its descriptor stays counted.
 import { isIP } from 'node:net'
-import { Connection, descriptorOf, type Handler } from './connection.ts'
+import { Connection, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
-import { exhausted, hold, letGo } from './descriptors.ts'
+import { descriptorOf, exhausted, hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, PLAIN, SECURE, type Socket } from './events.ts'
 import { nextDescriptor, resetOnCloseIfStream, unixListener } from './libc.ts'
 import { handshakeComplete, negotiated, peerKeyHash, tlsOptions } from './tls.ts'

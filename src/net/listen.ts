@@ -3,8 +3,9 @@
 import { lstatSync, unlinkSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { WarrenError } from '../errors.ts'
-import { Connection, type Counter, descriptorOf, type Handler, plainHost } from './connection.ts'
-import { hold, letGo } from './descriptors.ts'
+import { plainHost } from './address.ts'
+import { Connection, type Counter, type Handler } from './connection.ts'
+import { descriptorOf, hold, letGo } from './descriptors.ts'
 import { type Owner, PLAIN, type Socket } from './events.ts'
 import { holdingFolder, queuedAt, resetOnClose, setBacklog, unixListener } from './libc.ts'
 

@@ -2,7 +2,8 @@
 // Nobody meets a Connection before its handshake is done and checked.
 import { constants, createHash, X509Certificate } from 'node:crypto'
 import { WarrenError } from '../errors.ts'
-import { Connection, type Counter, type Handler, plainHost } from './connection.ts'
+import { plainHost } from './address.ts'
+import { Connection, type Counter, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, SECURE, type Socket } from './events.ts'

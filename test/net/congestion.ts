@@ -1,7 +1,8 @@
 // What the tests ask Linux of a connection's congestion control, and nothing of warren does.
 import { dlopen, ptr } from 'bun:ffi'
 import { readFileSync } from 'node:fs'
-import { type Connection, descriptorOf } from '../../src/net/connection.ts'
+import type { Connection } from '../../src/net/connection.ts'
+import { descriptorOf } from '../../src/net/descriptors.ts'
 
 const IPPROTO_TCP = 6
 const TCP_CONGESTION = 13
