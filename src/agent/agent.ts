@@ -257,7 +257,7 @@ class RunningAgent implements Agent {
             opened: (stream, opening) => {
               const service = this.#tunnels.get(opening.tunnel)
               if (service === undefined) return stream.abort(RESET_CODE.NO_TUNNEL)
-              const splice = new Splice(opening, onDone)
+              const splice = new Splice(opening.tunnel, opening.visitor, onDone)
               live.splices.add(splice)
               this.#emit({ event: 'stream', state: 'open', visitor: opening.visitor, tunnel: service.spec.name })
               service.connect(stream, splice)

@@ -102,7 +102,7 @@ export class Tunnels {
   }
 
   closed(splice: Splice): void {
-    const service = this.get(splice.opening.tunnel)
+    const service = this.get(splice.tunnel)
     if (service !== undefined) {
       service.sent += splice.read
       service.received += splice.written
@@ -110,7 +110,7 @@ export class Tunnels {
     this.#emit({
       event: 'stream',
       state: 'closed',
-      visitor: splice.opening.visitor,
+      visitor: splice.visitor,
       tunnel: service?.spec.name ?? '',
       sent: splice.read,
       received: splice.written,
@@ -124,7 +124,7 @@ export class Tunnels {
     const all = new Map<string, Traffic>()
     for (const { spec, sent, received } of this.#services) all.set(spec.name, { sent, received })
     for (const splice of open) {
-      const tunnel = all.get(this.get(splice.opening.tunnel)?.spec.name ?? '')
+      const tunnel = all.get(this.get(splice.tunnel)?.spec.name ?? '')
       if (tunnel === undefined) continue
       tunnel.sent += splice.read
       tunnel.received += splice.written

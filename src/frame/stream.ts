@@ -1,9 +1,10 @@
 // One stream: what one visitor's connection is inside a session. Two directions, each with its own credit and its own end.
 // Its state is here; who sends next is turns.ts, the rest of the wire session.ts.
 import type { Stalled } from './memory.ts'
-import { Queue } from './queue.ts'
+import type { Queue } from './queue.ts'
 import type { Source } from './ring.ts'
 import type { Session } from './session.ts'
+import { Unread } from './unread.ts'
 import { type ResetCode, TUNING } from './wire.ts'
 
 /**
@@ -26,13 +27,6 @@ export interface Sink extends Source {
   /** It has one again. */
   go?(): void
 }
-
-type Chunk = { readonly buf: Buffer; at: number; end: number }
-
-/** A piece of fewer bytes is copied, whatever it is part of. */
-const VIEW_MIN = 2048
-/** Copies that follow each other share a buffer of at most so many bytes. */
-const COPY_MAX = 16_384
 
 /** Which of the session's lists of senders a stream stands in. */
 export enum Listed {
@@ -77,11 +71,8 @@ export class Stream implements Stalled {
   creditDue = false
   finReceived = false
   readonly #session: Session
-  /** Made when it is needed: an idle stream has none. */
-  #queue: Queue<Chunk> | null = null
-  /** The last chunk of the queue while it is a copy, with room perhaps. */
-  #tail: Chunk | null = null
-  #queued = 0
+  /** What its sink did not take yet; null: it took all. */
+  #unread: Unread | null = null
   #ended = false
   /** Reset or aborted: the sink hears no more. */
   #discarded = false
@@ -109,7 +100,7 @@ export class Stream implements Stalled {
 
   /** Bytes received and not yet taken by the sink. */
   get queued(): number {
-    return this.#queued
+    return this.#unread?.bytes ?? 0
   }
 
   /**
@@ -156,20 +147,20 @@ export class Stream implements Stalled {
   }
 
   #drain(): void {
-    for (let chunk = this.#queue?.peek(); chunk !== undefined; chunk = this.#queue?.peek()) {
-      const len = chunk.end - chunk.at
-      const taken = this.sink.data(chunk.buf, chunk.at, len)
-      // The sink may have aborted the stream meanwhile: then nothing is queued any more.
-      if (this.#discarded) return
-      if (taken > 0) this.#taken(chunk, taken)
-      if (taken < len) return
+    // The sink may abort the stream meanwhile: then nothing is left.
+    for (let unread = this.#unread; unread !== null; unread = this.#unread) {
+      const { buf, at, end } = unread.first!
+      const taken = this.sink.data(buf, at, end - at)
+      if (this.#unread === null) return
+      if (taken > 0) this.#taken(unread, taken)
+      if (taken < end - at) return
     }
   }
 
   /** A piece of DATA. True when a view of `buf` was kept. */
   deliver(buf: Buffer, at: number, len: number): boolean {
     let taken = 0
-    if (this.#queued === 0) {
+    if (this.#unread === null) {
       taken = this.sink.data(buf, at, len)
       if (taken === len) {
         this.#session.consumed(this, taken)
@@ -177,40 +168,12 @@ export class Stream implements Stalled {
       }
     }
     if (this.gone) return false
-    const kept = this.#enqueue(buf, at + taken, len - taken)
-    this.#queued += len - taken
+    this.#unread ??= new Unread()
+    const kept = this.#unread.add(buf, at + taken, len - taken)
     this.#session.memory.hold(this, len - taken)
-    // After the rest is queued: a window grows only for a sink that keeps up.
+    // After the rest is kept: a window grows only for a sink that keeps up.
     if (taken > 0) this.#session.consumed(this, taken)
     return kept && !this.gone
-  }
-
-  /**
-   * A view is kept when it is large and most of its chunk, so that it pins little else. Everything smaller is copied,
-   * and copies share buffers: thousands of tiny pieces, each with a buffer of its own, would take many times their bytes.
-   */
-  #enqueue(buf: Buffer, at: number, len: number): boolean {
-    this.#queue ??= new Queue()
-    if (len >= VIEW_MIN && len * 2 >= buf.length) {
-      this.#queue.push({ buf, at, end: at + len })
-      this.#tail = null
-      return true
-    }
-    let tail = this.#tail
-    if (tail !== null && tail.end < tail.buf.length) {
-      const n = buf.copy(tail.buf, tail.end, at, Math.min(at + len, at + tail.buf.length - tail.end))
-      tail.end += n
-      at += n
-      len -= n
-    }
-    if (len > 0) {
-      const size = Math.max(len, Math.min(COPY_MAX, this.#queued))
-      tail = { buf: Buffer.allocUnsafeSlow(size), at: 0, end: len }
-      buf.copy(tail.buf, 0, at, at + len)
-      this.#queue.push(tail)
-      this.#tail = tail
-    }
-    return false
   }
 
   fin(): void {
@@ -218,13 +181,11 @@ export class Stream implements Stalled {
     this.#endIfDrained()
   }
 
-  /** Forgets what is queued and pending: the stream was reset. */
+  /** Forgets what waits, either way: the stream was reset. */
   discard(): void {
-    const held = this.#queued + this.backlog
+    const held = this.queued + this.backlog
     this.#discarded = true
-    this.#queue = null
-    this.#tail = null
-    this.#queued = 0
+    this.#unread = null
     this.pending = null
     this.more = null
     this.backlog = 0
@@ -232,19 +193,15 @@ export class Stream implements Stalled {
     if (held > 0) this.#session.memory.drop(this, held, 0)
   }
 
-  #taken(chunk: Chunk, taken: number): void {
-    chunk.at += taken
-    if (chunk.at === chunk.end) {
-      this.#queue?.shift()
-      if (chunk === this.#tail) this.#tail = null
-    }
-    this.#queued -= taken
-    this.#session.memory.drop(this, taken, this.#queued + this.backlog)
-    this.#session.consumed(this, taken)
+  #taken(unread: Unread, bytes: number): void {
+    unread.taken(bytes)
+    if (unread.bytes === 0) this.#unread = null
+    this.#session.memory.drop(this, bytes, unread.bytes + this.backlog)
+    this.#session.consumed(this, bytes)
   }
 
   #endIfDrained(): void {
-    if (!this.finReceived || this.#ended || this.#discarded || this.#queued > 0) return
+    if (!this.finReceived || this.#ended || this.#discarded || this.#unread !== null) return
     this.#ended = true
     this.sink.end()
   }

@@ -1,6 +1,6 @@
 // Joins an outer connection (a visitor's, or the one to the local service) and a stream, both directions: FIN as FIN,
 // RST as RST, and nothing kept that the other side has not asked for.
-import { type Opening, RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
+import { RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
 import { type Connection, type Dialing, type Ended, type Handler, release } from '../net/index.ts'
 import type { StreamEnd } from '../telemetry/events.ts'
 
@@ -26,7 +26,9 @@ const END_OF: Record<ResetCode, StreamEnd> = {
 export type OnDone = (splice: Splice) => void
 
 export class Splice implements Handler, Sink {
-  readonly opening: Opening
+  /** The tunnel's id. */
+  readonly tunnel: number
+  readonly visitor: string
   /** When it began, in ms of performance.now(). */
   readonly since = performance.now()
   /** Bytes read from the outer connection. */
@@ -42,8 +44,9 @@ export class Splice implements Handler, Sink {
   /** The session is between two connections. */
   #held = false
 
-  constructor(opening: Opening, onDone: OnDone) {
-    this.opening = opening
+  constructor(tunnel: number, visitor: string, onDone: OnDone) {
+    this.tunnel = tunnel
+    this.visitor = visitor
     this.#onDone = onDone
   }
 
@@ -53,9 +56,9 @@ export class Splice implements Handler, Sink {
   }
 
   /** A visitor's connection is there first: opens a stream for it. False (and a reset) when the session takes none. */
-  open(connection: Connection, session: Session): boolean {
+  open(connection: Connection, session: Session, edge: string): boolean {
     this.#attach(connection)
-    this.#stream = session.open(this.opening, this)
+    this.#stream = session.open({ tunnel: this.tunnel, visitor: this.visitor, edge }, this)
     if (this.#stream !== null) return true
     this.ended = 'busy'
     connection.abort()

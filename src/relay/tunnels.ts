@@ -323,11 +323,10 @@ export class Tunnels {
 
   #carry(tunnel: Tunnel, member: Member, visitor: Connection): Splice {
     const from = formatHostPort(visitor.remoteHost, visitor.remotePort)
-    const opening = { tunnel: tunnel.id, visitor: from, edge: tunnel.address }
-    const splice = new Splice(opening, tunnel.onDone)
+    const splice = new Splice(tunnel.id, from, tunnel.onDone)
     member.splices.add(splice)
     this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name, key: member.fingerprint })
-    splice.open(visitor, member.session)
+    splice.open(visitor, member.session, tunnel.address)
     return splice
   }
 
@@ -336,7 +335,7 @@ export class Tunnels {
     this.#emit({
       event: 'stream',
       state: 'closed',
-      visitor: splice.opening.visitor,
+      visitor: splice.visitor,
       tunnel: tunnel.name,
       key: member.fingerprint,
       sent: splice.written,

@@ -205,6 +205,29 @@ describe('bytes buffered', () => {
     })
   }
 
+  test('a stream that waited for its sink is as small afterwards as one that never did', () => {
+    const objects = () => {
+      Bun.gc(true)
+      return heapStats().objectTypeCounts['Object'] ?? 0
+    }
+    const peer = new Peer()
+    for (let id = 1; id <= 100; id++) peer.accept(id)
+    const before = objects()
+    for (const { stream, sink } of peer.accepted) {
+      sink.appetite = 0
+      peer.send(raw.data(stream.id, 'waits'))
+      sink.appetite = 3
+      stream.flush()
+    }
+    // Two at least for each, the bytes and their queue.
+    expect(objects()).toBeGreaterThan(before + 150)
+    for (const { stream, sink } of peer.accepted) {
+      stream.flush()
+      expect(sink.bytes.toString()).toBe('waits')
+    }
+    expect(objects()).toBeLessThan(before + 50)
+  })
+
   test('a small piece of a large chunk does not pin the chunk', () => {
     const peer = new Peer()
     peer.accept(1).sink.appetite = 0
