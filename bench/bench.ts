@@ -1,11 +1,11 @@
 // `bun run bench`: warren beside its peers. bench/README.md says what it measures and how.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { whyNoLink } from '../test/wan/wanlink.ts'
 import { CONTENDERS, missing } from './contenders.ts'
 import { GOALS, judge, ratio } from './goals.ts'
+import { machine, restrict, Watch } from './machine.ts'
 import { program, ROOT } from './processes.ts'
 import { Progress } from './progress.ts'
 import { type Header, type Saved, savedText, terminalText, writePage } from './report.ts'
@@ -28,8 +28,6 @@ const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
 const PAGE_ROUNDS = 4
 /** On two cores, as the goals are said for: with more, contenders of several threads have some that are idle. */
 const SMOKE = { contenders: ['stunnel', 'haproxy'], seconds: 1, rounds: 2, cores: '2', factor: 0.5 }
-/** Of a machine that does nothing else. */
-const QUIET = 1
 
 function usage(message: string): never {
   console.error(`${message}\n\n${USAGE}`)
@@ -88,9 +86,6 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
     const line = `${stdout.toString()}${stderr.toString()}`.split('\n')[0]!
     return [line.replace(/^nginx version: /, '').replace(/ \[.*| Copyright.*| \(cJSON.*/, '')]
   })
-  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`
-  const setting = (name: string) => readFileSync(`/proc/sys/net/${name}`, 'latin1').trim().replaceAll(/\s+/g, ' ')
-  const tcp = `TCP ${setting('ipv4/tcp_congestion_control')}, wmem_max ${setting('core/wmem_max')}, tcp_rmem ${setting('ipv4/tcp_rmem')}`
   const git = (...words: string[]) =>
     said(['git', '-C', HERE, ...words])
       .stdout.toString()
@@ -99,7 +94,7 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
     date: new Date().toISOString().slice(0, 10),
     commit: `${git('rev-parse', '--short', 'HEAD') || 'unknown'}${git('status', '--porcelain', '-uno') === '' ? '' : '+'}`,
     command: `bun run bench ${Bun.argv.slice(2).join(' ')}`.trim(),
-    machine: `${cores()} of ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${memory}, Linux ${release()}, ${tcp}, Bun ${Bun.version}`,
+    machine: machine(),
     rounds: plan.rounds,
     seconds: plan.seconds,
     load: load.toFixed(2),
@@ -107,19 +102,6 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
     programs,
     absent: CONTENDERS.filter(missing).map(({ label, install }) => ({ label, install })),
   }
-}
-
-/** This process and all that it starts: most of them ask how many cores they may have. */
-function restrict(cores: number): void {
-  if (cores > cpus().length) usage(`--cores: there are ${cpus().length}`)
-  const list = cores === 1 ? '0' : `0-${cores - 1}`
-  const taskset = Bun.spawnSync(['taskset', '-a', '-c', '-p', list, String(process.pid)], { stderr: 'pipe' })
-  if (taskset.exitCode !== 0) usage(`--cores: ${taskset.stderr.toString().trim()}`)
-}
-
-/** Cores that this process may run on. */
-function cores(): number {
-  return Number(Bun.spawnSync(['nproc']).stdout.toString())
 }
 
 async function main(): Promise<number> {
@@ -131,8 +113,11 @@ async function main(): Promise<number> {
   if (flags.from !== undefined) return again(flags.from.split(','), flags.page ?? PAGE)
   const { smoke } = flags
   const limit = flags.cores ?? (smoke ? SMOKE.cores : undefined)
-  if (limit !== undefined) restrict(count(limit, 0, '--cores'))
-  const load = loadavg()[0]!
+  if (limit !== undefined) {
+    const why = restrict(count(limit, 0, '--cores'))
+    if (why !== null) usage(`--cores: ${why}`)
+  }
+  const watch = new Watch()
   const smokers = CONTENDERS.filter(one => SMOKE.contenders.includes(one.id))
   const smoker = smokers
     .toSorted((a, b) => SMOKE.contenders.indexOf(a.id) - SMOKE.contenders.indexOf(b.id))
@@ -164,12 +149,17 @@ async function main(): Promise<number> {
     seconds: count(flags.seconds, smoke ? SMOKE.seconds : 2, '--seconds'),
     smoke,
   }
-  if (load > QUIET)
-    console.error(`load average ${load.toFixed(2)}: this machine does something else too; figures will be off`)
-  const header = await headerOf(plan, load)
+  if (!watch.quiet)
+    console.error(`load average ${watch.load.toFixed(2)}: this machine does something else too; figures will be off`)
+  const header = await headerOf(plan, watch.load)
   const progress = new Progress(steps(plan))
   const results = await run(plan, progress)
   progress.end()
+  const short = (watch.short / 1000).toFixed(1)
+  if (watch.short > 0) {
+    console.error(`the system was short of memory for TCP for ${short} s of this run; figures will be off`)
+    header.notes = [`The system was short of memory for TCP for ${short} s of this run; figures are off.`]
+  }
   console.log(terminalText(results, plan.scenarios, plan.contenders))
   if (smoke) return guard(results, plan)
   const saved = save(header, results)
@@ -179,7 +169,8 @@ async function main(): Promise<number> {
     plan.scenarios.length < SCENARIOS.length && 'not every scenario',
     contenders.length < CONTENDERS.length && 'not every contender',
     plan.rounds < PAGE_ROUNDS && `fewer than ${PAGE_ROUNDS} rounds`,
-    load > QUIET && 'a machine that was not quiet',
+    !watch.quiet && 'a machine that was not quiet',
+    watch.short > 0 && 'a system that was short of memory for TCP',
   ].filter(lack => lack !== false)
   if (flags.page === undefined && lacks.length > 0) {
     console.log(`no page: ${lacks.join(', ')}; --page FILE writes one all the same`)
@@ -239,10 +230,12 @@ async function again(files: readonly string[], page: string): Promise<number> {
     const again = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => run.values.some(([name]) => name === id)))
     results.failures = results.failures.filter(({ scenario }) => !again.some(({ id }) => id === scenario))
     results.failures.push(...run.failures)
-    const { date, commit, rounds, seconds, load } = run.header
+    const { date, commit, rounds, seconds, load, machine } = run.header
     const titles = again.map(({ title }) => `“${title}”`).join(', ')
+    const where = machine === header.machine ? '' : `, on ${machine}`
     notes.push(
-      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}.`,
+      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}${where}.`,
+      ...(run.header.notes ?? []),
     )
   }
   const scenarios = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => results.values.has(id)))

@@ -20,7 +20,7 @@ export type Header = {
   versions: Record<string, string>
   programs: string[]
   absent: { label: string; install: string }[]
-  /** What is of another run. */
+  /** What is of another run, and what puts figures off. */
   notes?: string[]
 }
 
