@@ -10,7 +10,7 @@ import { program, ROOT } from './processes.ts'
 import { Progress } from './progress.ts'
 import { type Header, type Saved, savedText, terminalText, writePage } from './report.ts'
 import { type Plan, type Results, run, steps } from './run.ts'
-import { figuresOf, SCENARIOS } from './scenarios.ts'
+import { figuresOf, SCENARIOS } from './scenarios/index.ts'
 
 const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--seconds n] [--cores n] [--smoke] [--page file] [--from files]
 

@@ -1,7 +1,7 @@
 // What warren has to reach against its peers, as ratios of medians of one run, warren's figure over the other's: `must`,
 // and `aim`. With several figures the ratio is their geometric mean.
 import { type Values, valuesOf } from './run.ts'
-import { figuresOf, SCENARIOS } from './scenarios.ts'
+import { figuresOf, SCENARIOS } from './scenarios/index.ts'
 import { median } from './statistics.ts'
 
 /** `aim`: null where nothing beyond `must` is asked for. */

@@ -4,7 +4,7 @@ import { parse, View } from 'vega'
 import { compile, type TopLevelSpec } from 'vega-lite'
 import type { Contender } from './contenders.ts'
 import { type Values, valuesOf } from './run.ts'
-import { type Figure, figuresOf, type Scenario } from './scenarios.ts'
+import { type Figure, figuresOf, type Scenario } from './scenarios/index.ts'
 import { median, figure as written } from './statistics.ts'
 
 const COLUMNS = 3

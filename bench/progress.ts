@@ -1,7 +1,7 @@
 // How far a run is: a bar on a terminal, a line a scenario and round elsewhere.
 import type { Contender } from './contenders.ts'
 import type { Failure, Watcher } from './run.ts'
-import type { Scenario } from './scenarios.ts'
+import type { Scenario } from './scenarios/index.ts'
 
 const BAR = 30
 const MINUTE = 60

@@ -5,7 +5,7 @@ import type { Contender } from './contenders.ts'
 import { BEST_PEER, close, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
 import { plot } from './plot.ts'
 import { type Failure, type Results, type Values, valuesOf } from './run.ts'
-import { type Figure, figuresOf, type Scenario } from './scenarios.ts'
+import { type Figure, figuresOf, type Scenario } from './scenarios/index.ts'
 import { median, spread, figure as written } from './statistics.ts'
 
 export type Header = {

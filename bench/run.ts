@@ -6,7 +6,7 @@ import { Wan } from '../test/wan/wanlink.ts'
 import { type Contender, ownFolder, type Setup, setupFor } from './contenders.ts'
 import { type At, reach } from './load.ts'
 import { Group, LOOPBACK, type World } from './processes.ts'
-import type { Case, Found, Running, Scenario, Stage } from './scenarios.ts'
+import type { Case, Found, Running, Scenario, Stage } from './scenarios/index.ts'
 import { type Service, startService } from './services.ts'
 
 export type Plan = {
