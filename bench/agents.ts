@@ -7,7 +7,7 @@ import { AgentState } from '../src/agent/state.ts'
 import type { Event } from '../src/telemetry/events.ts'
 import { makeLog } from '../src/telemetry/log.ts'
 import { leaveNone, lines } from '../test/oracle/process.ts'
-import { warrenBinary } from './contenders.ts'
+import { warrenBinary } from './contenders/index.ts'
 import { freePort, LOOPBACK, output } from './processes.ts'
 
 const HOST = '127.0.0.1'

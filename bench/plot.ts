@@ -2,7 +2,7 @@
 // panels, warren in its own colour, values written out, the least and the most of the rounds as a thin line.
 import { parse, View } from 'vega'
 import { compile, type TopLevelSpec } from 'vega-lite'
-import type { Contender } from './contenders.ts'
+import type { Contender } from './contenders/index.ts'
 import { type Values, valuesOf } from './run.ts'
 import { type Figure, figuresOf, type Scenario } from './scenarios/index.ts'
 import { median, figure as written } from './statistics.ts'

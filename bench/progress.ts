@@ -1,5 +1,5 @@
 // How far a run is: a bar on a terminal, a line a scenario and round elsewhere.
-import type { Contender } from './contenders.ts'
+import type { Contender } from './contenders/index.ts'
 import type { Failure, Watcher } from './run.ts'
 import type { Scenario } from './scenarios/index.ts'
 

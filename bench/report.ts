@@ -1,7 +1,7 @@
 // What a run found, as text for a terminal and as the page docs/benchmarks.md with its plots.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import type { Contender } from './contenders.ts'
+import type { Contender } from './contenders/index.ts'
 import { BEST_PEER, close, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
 import { plot } from './plot.ts'
 import { type Failure, type Results, type Values, valuesOf } from './run.ts'

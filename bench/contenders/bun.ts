@@ -1,0 +1,42 @@
+// What Bun’s sockets alone can do: the least that a tunnel on Bun takes.
+import { join } from 'node:path'
+import { certificate } from './certificate.ts'
+import type { Contender } from './contender.ts'
+
+export const floor: Contender = {
+  id: 'floor',
+  label: 'Bun’s floor',
+  encryption: 'TLS 1.3, AES-128-GCM',
+  setting: 'floor.ts: Bun’s sockets joined, a TLS connection for every visitor, and nothing of warren',
+  programs: [],
+  install: '',
+  scenarios: ['bulk', 'ping'],
+  version: async () => `Bun ${Bun.version}`,
+  prepare: async ({ folder }) => {
+    await certificate(folder)
+  },
+  start: async ({ world, folder, port, control, service }, group) => {
+    const command = [process.execPath, new URL('../floor.ts', import.meta.url).pathname]
+    const pair = join(folder, 'pair.pem')
+    const inner = [world.front.host, String(control), world.back.host, String(service), 'in', pair]
+    const outer = [world.front.host, String(port), world.front.host, String(control), 'out']
+    group.start(world.front, [...command, ...inner], { name: 'in' })
+    group.start(world.front, [...command, ...outer], { name: 'out' })
+  },
+}
+
+export const hop: Contender = {
+  id: 'hop',
+  label: 'Bun’s hop',
+  encryption: 'none',
+  setting: 'floor.ts once: one process from visitor to service, without TLS, tunnel and anything of warren',
+  programs: [],
+  install: '',
+  scenarios: ['redis', 'connections'],
+  version: async () => `Bun ${Bun.version}`,
+  prepare: async () => {},
+  start: async ({ world, port, service }, group) => {
+    const command = [process.execPath, new URL('../floor.ts', import.meta.url).pathname]
+    group.start(world.front, [...command, world.front.host, String(port), world.back.host, String(service)])
+  },
+}
