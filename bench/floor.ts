@@ -51,7 +51,8 @@ const handlers: Bun.SocketHandler<{ here: Side; there: Side }> = {
   },
   close(socket) {
     const { here, there } = socket.data
-    if (!here.ended) there.socket?.terminate()
+    // Also one that sent its FIN and then went: what waits for it, or is still to come, has nowhere to go.
+    if (!here.ended || !there.ended || here.waiting.length > 0) there.socket?.terminate()
   },
   error() {},
 }
