@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs the programs of the operating system that `npm run test:programs` and the short form of the bench drive, on
-# Debian and its kin. Does nothing where all of them are. As root, or with sudo.
+# Installs the programs of the operating system that `npm run test:programs` and the short form of the bench drive, and the
+# shells whose completion is tested, on Debian and its kin. Does nothing where all of them are. As root, or with sudo.
 set -euo pipefail
 
 packages=(postgresql postgresql-contrib redis-server redis-tools nginx openssh-server openssh-client
-  iperf3 curl netcat-openbsd openssl iproute2 util-linux gcc libc6-dev stunnel4)
+  iperf3 curl netcat-openbsd openssl iproute2 util-linux gcc libc6-dev stunnel4 fish zsh)
 
 missing() {
   PATH="$PATH:/usr/sbin:/sbin"
   for program in psql pgbench redis-server redis-cli redis-benchmark nginx sshd ssh scp ssh-keygen iperf3 curl nc \
-    openssl ip setpriv gcc sha256sum stunnel4; do
+    openssl ip setpriv gcc sha256sum stunnel4 fish zsh; do
     command -v "$program" >/dev/null || echo "$program"
   done
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || echo initdb

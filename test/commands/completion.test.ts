@@ -87,18 +87,27 @@ const fish = (line: string[]): string[] => {
   )
 }
 
-const shells = { bash, fish }
-for (const [shell, offers] of Object.entries(shells)) {
-  describe.if(Bun.which(shell) !== null)(shell, () => {
+/** Those that are here; what is not is said. */
+const here = ['bash', 'fish', 'zsh'].filter(shell => {
+  if (Bun.which(shell) !== null) return true
+  console.log(`NOT RUN: completion in ${shell}, which is not installed; npm run setup:system installs it`)
+  return false
+})
+
+for (const [shell, offers] of Object.entries({ bash, fish })) {
+  if (!here.includes(shell)) continue
+  describe(shell, () => {
     test.each(CASES)('%j', (line, expected) => expect(offers(line)).toEqual(expected))
   })
 }
 
 describe('any shell', () => {
-  test.each(['bash', 'zsh', 'fish'])('%s: its own parser takes the script', shell => {
-    const script = completionScript(shell, root)
-    expect(script).toContain('warren')
-    if (Bun.which(shell) !== null) output([shell, '-n'], script)
+  test.each(['bash', 'zsh', 'fish'])('%s: a script for it', shell => {
+    expect(completionScript(shell, root)).toContain('warren')
+  })
+
+  test.each(here)('%s: its own parser takes the script', shell => {
+    output([shell, '-n'], completionScript(shell, root))
   })
 
   test('another one is refused by name', () => {
