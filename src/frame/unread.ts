@@ -3,7 +3,7 @@
 import { Queue } from './queue.ts'
 
 /** Bytes that wait, from `at` to `end` of a buffer. */
-export type Chunk = { readonly buf: Buffer; at: number; end: number }
+type Chunk = { readonly buf: Buffer; at: number; end: number }
 
 /** A piece of fewer bytes is copied, whatever it is part of. */
 const VIEW_MIN = 2048
