@@ -155,10 +155,11 @@ async function main(): Promise<number> {
   const progress = new Progress(steps(plan))
   const results = await run(plan, progress)
   progress.end()
-  const short = (watch.short / 1000).toFixed(1)
-  if (watch.short > 0) {
-    console.error(`the system was short of memory for TCP for ${short} s of this run; figures will be off`)
-    header.notes = [`The system was short of memory for TCP for ${short} s of this run; figures are off.`]
+  const { short } = watch
+  if (short > 0) {
+    const note = `short of memory for TCP for ${(short / 1000).toFixed(1)} s of this run; figures are off`
+    console.error(`the system was ${note}`)
+    header.notes = [`The system was ${note}.`]
   }
   console.log(terminalText(results, plan.scenarios, plan.contenders))
   if (smoke) return guard(results, plan)
@@ -170,7 +171,7 @@ async function main(): Promise<number> {
     contenders.length < CONTENDERS.length && 'not every contender',
     plan.rounds < PAGE_ROUNDS && `fewer than ${PAGE_ROUNDS} rounds`,
     !watch.quiet && 'a machine that was not quiet',
-    watch.short > 0 && 'a system that was short of memory for TCP',
+    short > 0 && 'a system that was short of memory for TCP',
   ].filter(lack => lack !== false)
   if (flags.page === undefined && lacks.length > 0) {
     console.log(`no page: ${lacks.join(', ')}; --page FILE writes one all the same`)

@@ -38,8 +38,8 @@ export class Watch {
   }
 
   /**
-   * For how long, in ms, the system was short of memory for TCP. Meanwhile it shrinks every window, and those of long-lived
-   * connections stay small: one contender with unread bytes in hundreds of sockets puts the others' figures off.
+   * For how long, in ms, the system was short of memory for TCP. Meanwhile it shrinks every window and drops what it has no
+   * room for: one contender with unread bytes in hundreds of sockets puts the others' figures off.
    */
   get short(): number {
     return shortOfTcpMemory() - this.#short

@@ -1,7 +1,10 @@
 // What Bun’s sockets alone can do: the least that a tunnel on Bun takes.
 import { join } from 'node:path'
 import { certificate } from './certificate.ts'
-import type { Contender } from './contender.ts'
+import { type Contender, nothing } from './contender.ts'
+
+const COMMAND = [process.execPath, new URL('../floor.ts', import.meta.url).pathname]
+const version = async () => `Bun ${Bun.version}`
 
 export const floor: Contender = {
   id: 'floor',
@@ -11,17 +14,16 @@ export const floor: Contender = {
   programs: [],
   install: '',
   scenarios: ['bulk', 'ping'],
-  version: async () => `Bun ${Bun.version}`,
+  version,
   prepare: async ({ folder }) => {
     await certificate(folder)
   },
   start: async ({ world, folder, port, control, service }, group) => {
-    const command = [process.execPath, new URL('../floor.ts', import.meta.url).pathname]
     const pair = join(folder, 'pair.pem')
     const inner = [world.front.host, String(control), world.back.host, String(service), 'in', pair]
     const outer = [world.front.host, String(port), world.front.host, String(control), 'out']
-    group.start(world.front, [...command, ...inner], { name: 'in' })
-    group.start(world.front, [...command, ...outer], { name: 'out' })
+    group.start(world.front, [...COMMAND, ...inner], { name: 'in' })
+    group.start(world.front, [...COMMAND, ...outer], { name: 'out' })
   },
 }
 
@@ -33,10 +35,9 @@ export const hop: Contender = {
   programs: [],
   install: '',
   scenarios: ['redis', 'connections'],
-  version: async () => `Bun ${Bun.version}`,
-  prepare: async () => {},
+  version,
+  prepare: nothing,
   start: async ({ world, port, service }, group) => {
-    const command = [process.execPath, new URL('../floor.ts', import.meta.url).pathname]
-    group.start(world.front, [...command, world.front.host, String(port), world.back.host, String(service)])
+    group.start(world.front, [...COMMAND, world.front.host, String(port), world.back.host, String(service)])
   },
 }

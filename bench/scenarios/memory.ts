@@ -2,9 +2,7 @@
 import { hold, pull } from '../load.ts'
 import { descriptors } from '../processes.ts'
 import { own } from '../services.ts'
-import type { Figure, Found, Running, Scenario } from './scenario.ts'
-
-const KIB = 1024
+import { type Figure, type Found, KIB, type Running, type Scenario } from './scenario.ts'
 
 /** Each is so many more than the last that the load's threads share it evenly. */
 const LEVELS = [1_000, 5_000, 10_000] as const

@@ -63,6 +63,9 @@ export type Scenario = {
   readonly stages: readonly Stage[]
 }
 
+/** KiB in a MiB: memory is read in the one and shown in the other. */
+export const KIB = 1024
+
 /** CPU seconds of the contender's processes while `work` runs. */
 export async function costing<T>(run: Running, work: () => Promise<T>): Promise<{ value: T; cpu: number }> {
   const before = run.group?.cpu() ?? 0

@@ -2,9 +2,7 @@
 import { pull, stall } from '../load.ts'
 import { own } from '../services.ts'
 import { rate } from './beside.ts'
-import type { Scenario } from './scenario.ts'
-
-const KIB = 1024
+import { KIB, type Scenario } from './scenario.ts'
 
 const STALL_MS = 1_000
 
