@@ -209,7 +209,8 @@ if (!mayChooseBbr) {
 
 if (mayChooseBbr)
   describe('BBR', () => {
-    test('starts over, and no other algorithm is touched', async () => {
+    /** Sends with BBR over a new connection, and has it start over. */
+    async function startOver(): Promise<{ near: Tape; learned: number }> {
       const { near, far } = await pair('tcp', folder)
       choose(near.it, 'bbr')
       far.onBytes = () => true
@@ -217,13 +218,26 @@ if (mayChooseBbr)
       await far.got(SMALL)
       const learned = bbrRate(near.it)
       near.it.relearn()
-      expect(learned).toBeGreaterThan(0)
-      expect(bbrRate(near.it)).toBe(0)
-      expect(algorithmOf(near.it)).toBe('bbr')
-      choose(near.it, 'reno')
-      near.it.relearn()
-      expect(algorithmOf(near.it)).toBe('reno')
-      near.it.abort()
+      return { near, learned }
+    }
+
+    test('starts over, and no other algorithm is touched', async () => {
+      // Where the first packet takes twice as long as the handshake did, which is up to the processor's caches here, the
+      // path counts as a longer one, and is left alone: another connection then.
+      for (let n = 0; n < 300; n++) {
+        const { near, learned } = await startOver()
+        expect(learned).toBeGreaterThan(0)
+        expect(algorithmOf(near.it)).toBe('bbr')
+        const forgotten = bbrRate(near.it) === 0
+        if (forgotten) {
+          choose(near.it, 'reno')
+          near.it.relearn()
+          expect(algorithmOf(near.it)).toBe('reno')
+        }
+        near.it.abort()
+        if (forgotten) return
+      }
+      throw new Error('nothing was forgotten')
     })
 
     test('does not pace bulk within this machine, and goes on pacing what is small', async () => {
