@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { bench, do_not_optimize, group, run } from 'mitata'
 import { Decoder, type Frames, putDataHeader } from '../src/frame/codec.ts'
-import { Memory, Session, type Sink, type Stream } from '../src/frame/index.ts'
+import { Memory, type Pieces, Session, type Sink, type Stream } from '../src/frame/index.ts'
 import { SIZE, TUNING } from '../src/frame/wire.ts'
 import { createKey } from '../src/identity/index.ts'
 import { Pool, QUARANTINE } from '../src/relay/pool.ts'
@@ -32,9 +32,9 @@ const TAKEN = TUNING.quantumMax
 
 class Count implements Sink {
   frames = 0
-  data(_buf: Buffer, _at: number, len: number): number {
-    this.frames++
-    return len
+  data(pieces: Pieces): number {
+    this.frames += pieces.count
+    return pieces.bytes
   }
   free(): void {}
   end(): void {}
@@ -144,7 +144,7 @@ group('encode one DATA header', () => {
 
 const ignored: Frames = {
   dataBegins() {},
-  dataPiece: () => false,
+  dataPiece() {},
   credit() {},
   fin() {},
   ping() {},

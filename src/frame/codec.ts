@@ -17,8 +17,8 @@ export class Violation extends Error {
 export interface Frames {
   /** A DATA frame of `length` bytes begins; its payload follows in pieces. */
   dataBegins(stream: number, length: number): void
-  /** A piece of the payload. True when a view of `buf` was kept. */
-  dataPiece(buf: Buffer, at: number, len: number): boolean
+  /** A piece of the payload. */
+  dataPiece(buf: Buffer, at: number, len: number): void
   credit(stream: number, bytes: number): void
   fin(stream: number): void
   ping(opaque: number): void
@@ -47,16 +47,15 @@ export class Decoder {
     this.#frames = frames
   }
 
-  /** Takes every byte of `buf`. True when a view of it was kept. */
-  decode(buf: Buffer): boolean {
+  /** Takes every byte of `buf`. */
+  decode(buf: Buffer): void {
     const end = buf.length
     let at = 0
-    let kept = false
     while (at < end) {
       if (this.#left > 0) {
         const n = Math.min(this.#left, end - at)
         this.#left -= n
-        if (this.#frames.dataPiece(buf, at, n)) kept = true
+        this.#frames.dataPiece(buf, at, n)
         at += n
       } else if (this.#body !== null) {
         at += this.#fillBody(buf, at, end)
@@ -66,7 +65,6 @@ export class Decoder {
         at += this.#fillHead(buf, at, end)
       }
     }
-    return kept
   }
 
   /** One frame whose first 16 bytes (or all, if fewer) are at `at`; returns how many bytes of it were taken. */

@@ -22,6 +22,7 @@ export {
   type TunnelAnswer,
   type TunnelAsked,
 } from './messages.ts'
+export type { Pieces } from './pieces.ts'
 export type { Write } from './ring.ts'
 export { type Over, Session, type SessionEvents, type SessionOptions } from './session.ts'
 export { type Sink, Stream } from './stream.ts'

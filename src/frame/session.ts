@@ -4,6 +4,7 @@ import { Decoder, type Frames, putPing, Violation } from './codec.ts'
 import { Liveness } from './liveness.ts'
 import type { Memory } from './memory.ts'
 import { type Control, readControl, type TunnelAnswer, type TunnelAsked } from './messages.ts'
+import { Pieces } from './pieces.ts'
 import { Receipts } from './receipts.ts'
 import type { Write } from './ring.ts'
 import { type Sink, Stream } from './stream.ts'
@@ -90,8 +91,12 @@ export class Session implements Frames {
   #awake = false
   #blocked = false
 
-  // The stream of the DATA frame being received; null: its bytes are dropped.
+  /** The stream of the DATA frame being received; null: its bytes are dropped. */
   #current: Stream | null = null
+  /** What of the chunk being received is for it, and not delivered yet. */
+  readonly #pieces = new Pieces()
+  /** A view of that chunk was kept. */
+  #kept = false
 
   /** What was received when the PING was asked for that measures the path. */
   #measuredFrom = 0
@@ -162,15 +167,17 @@ export class Session implements Frames {
     const receipts = this.#receipts
     receipts.begin(buf.length)
     this.#receiptMoved = false
-    let kept = false
+    this.#kept = false
     try {
-      kept = this.#decoder.decode(buf)
+      this.#decoder.decode(buf)
+      this.#deliver()
       if (receipts.received > LIMIT.position) throw new Violation('more bytes than positions')
     } catch (e) {
       if (!(e instanceof Violation)) throw e
+      // What came before the violation, perhaps for a stream that ends whole all the same.
+      this.#deliver()
       this.#end({ by: 'violation', code: e.code, text: e.message })
-      // A piece may have been queued before the violation, in a stream that ends whole all the same.
-      return false
+      return !this.#kept
     }
     if (this.#receiptMoved) {
       const { ring, window } = this.turns
@@ -181,7 +188,7 @@ export class Session implements Frames {
     receipts.end(now)
     if (receipts.urgent) this.#events.full?.()
     if (receipts.due) this.#wake()
-    return !kept
+    return !this.#kept
   }
 
   /** Encodes what may go now and writes it. False when the connection is blocked: call again when it drains. */
@@ -401,6 +408,7 @@ export class Session implements Frames {
 
   dataBegins(id: number, length: number): void {
     this.#receipts.countable = true
+    if (this.#current?.id !== id) this.#deliver()
     const stream = this.#find(id)
     this.#current = stream
     if (stream === null) return
@@ -409,10 +417,20 @@ export class Session implements Frames {
     stream.receiveCredit -= length
   }
 
-  dataPiece(buf: Buffer, at: number, len: number): boolean {
+  dataPiece(buf: Buffer, at: number, len: number): void {
     this.#receipts.countable = true
+    if (this.#current === null) return
+    if (this.#pieces.full) this.#deliver()
+    this.#pieces.add(buf, at, len)
+  }
+
+  /** Hands over what was gathered: at the end of a chunk, and before anything else is told to a stream. */
+  #deliver(): void {
+    const pieces = this.#pieces
+    if (pieces.count === 0) return
     const stream = this.#current
-    return stream !== null && !stream.gone && stream.deliver(buf, at, len)
+    if (stream !== null && !stream.gone && stream.deliver(pieces)) this.#kept = true
+    pieces.clear()
   }
 
   credit(id: number, bytes: number): void {
@@ -427,6 +445,7 @@ export class Session implements Frames {
 
   fin(id: number): void {
     this.#receipts.countable = true
+    this.#deliver()
     const stream = this.#find(id)
     if (stream === null) return
     if (stream.finReceived) throw new Violation('FIN after FIN')
@@ -462,6 +481,7 @@ export class Session implements Frames {
     // RESET on stream 0 may have come earlier in the same chunk.
     if (this.#over !== null) return
     this.#receipts.countable = true
+    this.#deliver()
     const m = readControl(body)
     switch (m.type) {
       case DATA_INIT:

@@ -1,6 +1,7 @@
 // One stream: what one visitor's connection is inside a session. Two directions, each with its own credit and its own end.
 // Its state is here; who sends next is turns.ts, the rest of the wire session.ts.
 import type { Stalled } from './memory.ts'
+import { Pieces } from './pieces.ts'
 import type { Queue } from './queue.ts'
 import type { Source } from './ring.ts'
 import type { Session } from './session.ts'
@@ -12,8 +13,11 @@ import { type ResetCode, TUNING } from './wire.ts'
  * paused, and behind a chunk that it just offered.
  */
 export interface Sink extends Source {
-  /** Bytes for the outer connection. Returns how many it took now; the rest is kept, and offered again by flush(). */
-  data(buf: Buffer, at: number, len: number): number
+  /**
+   * Bytes for the outer connection, to be looked at in this call only. Returns how many it took now; the rest is kept,
+   * and offered again by flush().
+   */
+  data(pieces: Pieces): number
   /** An offered chunk is done: nobody looks at it any more, and the source may go on. */
   free(buf: Buffer): void
   /** The peer's FIN, after its last byte was taken. */
@@ -34,6 +38,9 @@ export enum Listed {
   small,
   bulk,
 }
+
+/** What waited, on its way to a sink again. */
+const again = new Pieces()
 
 export class Stream implements Stalled {
   readonly id: number
@@ -150,27 +157,30 @@ export class Stream implements Stalled {
     // The sink may abort the stream meanwhile: then nothing is left.
     for (let unread = this.#unread; unread !== null; unread = this.#unread) {
       const { buf, at, end } = unread.first!
-      const taken = this.sink.data(buf, at, end - at)
+      again.clear()
+      again.add(buf, at, end - at)
+      const taken = this.sink.data(again)
+      again.clear()
       if (this.#unread === null) return
       if (taken > 0) this.#taken(unread, taken)
       if (taken < end - at) return
     }
   }
 
-  /** A piece of DATA. True when a view of `buf` was kept. */
-  deliver(buf: Buffer, at: number, len: number): boolean {
+  /** Pieces of DATA. True when a view of what they are parts of was kept. */
+  deliver(pieces: Pieces): boolean {
     let taken = 0
     if (this.#unread === null) {
-      taken = this.sink.data(buf, at, len)
-      if (taken === len) {
+      taken = this.sink.data(pieces)
+      if (taken === pieces.bytes) {
         this.#session.consumed(this, taken)
         return false
       }
     }
     if (this.gone) return false
     this.#unread ??= new Unread()
-    const kept = this.#unread.add(buf, at + taken, len - taken)
-    this.#session.memory.hold(this, len - taken)
+    const kept = this.#unread.keep(pieces, taken)
+    this.#session.memory.hold(this, pieces.bytes - taken)
     // After the rest is kept: a window grows only for a sink that keeps up.
     if (taken > 0) this.#session.consumed(this, taken)
     return kept && !this.gone

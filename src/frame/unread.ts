@@ -1,5 +1,6 @@
 // What a stream received and its sink did not take yet: in order, as views where they pin little, as copies elsewhere. Only
 // a stream that waits for its sink has one; an idle stream is to cost as little as can be.
+import type { Pieces } from './pieces.ts'
 import { Queue } from './queue.ts'
 
 /** Bytes that wait, from `at` to `end` of a buffer. */
@@ -22,12 +23,24 @@ export class Unread {
     return this.#chunks.peek()
   }
 
+  /** What is left of `pieces` behind the first `taken` bytes; true when a view of it was kept. */
+  keep(pieces: Pieces, taken: number): boolean {
+    let skip = taken
+    let kept = false
+    for (let i = 0; i < pieces.count; i++) {
+      const len = pieces.len[i]!
+      if (skip < len && this.#add(pieces.buf, pieces.at[i]! + skip, len - skip)) kept = true
+      skip = Math.max(0, skip - len)
+    }
+    return kept
+  }
+
   /**
    * Adds a piece; true when a view of `buf` was kept. A view is kept when it is large and most of its chunk, so that it pins
    * little else. Everything smaller is copied, and copies share buffers: thousands of tiny pieces, each with a buffer of
    * its own, would take many times their bytes.
    */
-  add(buf: Buffer, at: number, len: number): boolean {
+  #add(buf: Buffer, at: number, len: number): boolean {
     const before = this.bytes
     this.bytes += len
     if (len >= VIEW_MIN && len * 2 >= buf.length) {

@@ -1,6 +1,6 @@
 // Joins an outer connection (a visitor's, or the one to the local service) and a stream, both directions: FIN as FIN,
 // RST as RST, and nothing kept that the other side has not asked for.
-import { RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
+import { type Pieces, RESET_CODE, type ResetCode, type Session, type Sink, type Stream } from '../frame/index.ts'
 import { type Connection, type Dialing, type Ended, type Handler, release } from '../net/index.ts'
 import type { StreamEnd } from '../telemetry/events.ts'
 
@@ -135,9 +135,8 @@ export class Splice implements Handler, Sink {
 
   // ---- The stream.
 
-  data(buf: Buffer, at: number, len: number): number {
-    if (this.#connection === null) return 0
-    return this.#connection.write(buf, at, len)
+  data(pieces: Pieces): number {
+    return this.#connection?.writeParts(pieces) ?? 0
   }
 
   free(buf: Buffer): void {

@@ -16,6 +16,7 @@ import {
   relearnRate,
   resetOnClose,
   roundTripOf,
+  sendNow,
   sendUnpaced,
   takeSocketError,
 } from './libc.ts'
@@ -33,6 +34,15 @@ export interface Handler {
   onEnd(): void
   /** Once, and last. */
   onClose(how: Ended): void
+}
+
+/** Bytes that lie apart in one buffer: from each `at`, `len` of them. */
+export interface Parts {
+  readonly buf: Uint8Array
+  readonly count: number
+  readonly bytes: number
+  readonly at: readonly number[]
+  readonly len: readonly number[]
 }
 
 /** What counts the connections of a listener. */
@@ -168,6 +178,28 @@ export class Connection implements Owner, Timed {
     if (taken >= 0) return taken
     this.break()
     return 0
+  }
+
+  /** As write(), of `parts` in order: past Bun at once, on Linux and for what is not TLS. */
+  writeParts(parts: Parts): number {
+    const { buf, count, bytes, at, len } = parts
+    if (count === 1) return this.write(buf, at[0]!, len[0]!)
+    if (!this.open) return this.writeNowhere(bytes)
+    if (bytes >= BULK && !this.sendsBulk) this.unpace()
+    let taken = this.writable && !this.secure ? sendNow(descriptorOf(this.socket), buf, at, len, count) : 0
+    if (taken > 0) this.moved = true
+    // The rest, by Bun: it tells of the drain, or of what broke.
+    let skip = taken
+    for (let i = 0; i < count; i++) {
+      const left = len[i]! - skip
+      if (left > 0) {
+        const more = this.write(buf, at[i]! + skip, left)
+        taken += more
+        if (more < left) break
+      }
+      skip = Math.max(0, -left)
+    }
+    return taken
   }
 
   /** Whether take() is to be had: on Linux, for plain TCP. */

@@ -35,6 +35,7 @@ const SYMBOLS = {
   getsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'ptr'], returns: 'i32' },
   setsockopt: { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' },
   readv: { args: ['i32', 'ptr', 'i32'], returns: 'i32' },
+  sendmsg: { args: ['i32', 'ptr', 'i32'], returns: 'i32' },
   dup: { args: ['i32'], returns: 'i32' },
   close: { args: ['i32'], returns: 'i32' },
   flock: { args: ['i32', 'i32'], returns: 'i32' },
@@ -220,9 +221,15 @@ export function canReadNow(): boolean {
   return LINUX && libc() !== null
 }
 
-/** struct iovec, an address and a size of 64 bits each in two words, for as many pieces as one read fills. */
+/** struct iovec, an address and a size of 64 bits each in two words, for as many pieces as one call is given. */
 const VECTOR = new Uint32Array(4 * 16)
 const WORD = 2 ** 32
+
+function putVector(i: number, address: number, size: number): void {
+  VECTOR[4 * i] = address % WORD
+  VECTOR[4 * i + 1] = address / WORD
+  VECTOR[4 * i + 2] = size
+}
 
 /**
  * Reads what has arrived at a TCP socket into `into`, from `at` of its piece `first` on and from the begin of each further
@@ -238,15 +245,36 @@ export function readNow(fd: number, into: readonly Uint8Array[], first: number, 
     const piece = into[first + pieces]!
     const from = pieces === 0 ? at : 0
     const n = Math.min(left, piece.length - from)
-    const address: number = ptr(piece, from)
-    VECTOR[4 * pieces] = address % WORD
-    VECTOR[4 * pieces + 1] = address / WORD
-    VECTOR[4 * pieces + 2] = n
+    putVector(pieces, ptr(piece, from), n)
     left -= n
   }
   const taken = c.readv(fd | 0, ptr(VECTOR), pieces | 0)
   if (taken >= 0) return taken
   return errno(c) === EAGAIN ? 0 : -1
+}
+
+/** MSG_DONTWAIT | MSG_NOSIGNAL */
+const NOT_WAITING = 0x4040
+/** struct msghdr of 56 bytes, of which only the vector, its address and its length, is not 0. */
+const MESSAGE = new Uint32Array(14)
+
+/** Sends `count` parts of `buf`, of at most 16, in one call; how many bytes were taken. 0, too: it failed, or there is nobody to ask. */
+export function sendNow(
+  fd: number,
+  buf: Uint8Array,
+  at: readonly number[],
+  len: readonly number[],
+  count: number,
+): number {
+  const c = libc()
+  if (!LINUX || c === null || fd < 0) return 0
+  const start: number = ptr(buf)
+  for (let i = 0; i < count; i++) putVector(i, start + at[i]!, len[i]!)
+  const vector: number = ptr(VECTOR)
+  MESSAGE[4] = vector % WORD
+  MESSAGE[5] = vector / WORD
+  MESSAGE[6] = count
+  return Math.max(0, c.sendmsg(fd | 0, ptr(MESSAGE), NOT_WAITING))
 }
 
 const pacing = new BigUint64Array(1)

@@ -1,7 +1,7 @@
 // Counts the objects that DATA frames leave behind, in a process of its own: batches small enough that nothing is
 // collected within one, and what each added to the heap summed up.
 import { heapStats } from 'bun:jsc'
-import { Memory, Session, type Sink, type Stream } from '../../src/frame/index.ts'
+import { Memory, type Pieces, Session, type Sink, type Stream } from '../../src/frame/index.ts'
 
 const BATCHES = 30
 const FRAMES = 4000
@@ -10,9 +10,9 @@ const TURN = 100
 
 class Count implements Sink {
   bytes = 0
-  data(_buf: Buffer, _at: number, len: number): number {
-    this.bytes += len
-    return len
+  data(pieces: Pieces): number {
+    this.bytes += pieces.bytes
+    return pieces.bytes
   }
   free(): void {}
   end(): void {}

@@ -55,12 +55,11 @@ class Said implements Frames {
   dataBegins(stream: number, length: number): void {
     this.#data = { stream, left: length, bytes: [] }
   }
-  dataPiece(buf: Buffer, at: number, len: number): boolean {
+  dataPiece(buf: Buffer, at: number, len: number): void {
     const data = this.#data!
     data.bytes.push(Buffer.from(buf.subarray(at, at + len)))
     data.left -= len
     if (data.left === 0) this.said.push(`data ${data.stream} ${Buffer.concat(data.bytes).toString('hex')}`)
-    return false
   }
   credit(stream: number, bytes: number): void {
     this.said.push(`credit ${stream} ${bytes}`)
@@ -88,7 +87,7 @@ function decode(...chunks: Buffer[]): string[] {
   // A chunk of its own for each, overwritten afterwards: nothing may be kept of it.
   for (const chunk of chunks) {
     const own = Buffer.from(chunk)
-    expect(decoder.decode(own)).toBe(false)
+    decoder.decode(own)
     own.fill(0xdd)
   }
   return record.said

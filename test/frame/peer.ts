@@ -5,6 +5,7 @@ import {
   Memory,
   type Opening,
   type Over,
+  type Pieces,
   Session,
   type SessionEvents,
   type Sink,
@@ -61,6 +62,8 @@ export function readFrames(bytes: Buffer): Read[] {
 /** A sink that keeps what it is given, takes as much as `appetite` says at a time, and calls what the test sets. */
 export class Collect implements Sink {
   readonly parts: Buffer[] = []
+  /** How many pieces it was given at a time. */
+  readonly counts: number[] = []
   readonly freed: Buffer[] = []
   ended = 0
   readonly resets: number[] = []
@@ -78,11 +81,18 @@ export class Collect implements Sink {
     for (const part of this.parts) n += part.length
     return n
   }
-  data(buf: Buffer, at: number, len: number): number {
-    const n = Math.min(len, this.appetite)
-    if (n > 0) this.parts.push(Buffer.from(buf.subarray(at, at + n)))
+  data(pieces: Pieces): number {
+    const all = Math.min(pieces.bytes, this.appetite)
+    let left = all
+    this.counts.push(pieces.count)
+    for (let i = 0; left > 0; i++) {
+      const at = pieces.at[i]!
+      const n = Math.min(left, pieces.len[i]!)
+      this.parts.push(Buffer.from(pieces.buf.subarray(at, at + n)))
+      left -= n
+    }
     this.onData()
-    return n
+    return all
   }
   free(buf: Buffer): void {
     this.freed.push(buf)

@@ -1,7 +1,7 @@
 // Two sessions back to back: what one offers, the other's sink takes.
 import { expect, test } from 'bun:test'
 import { createHash, randomBytes } from 'node:crypto'
-import { Memory, Session, type Sink, type Stream } from '../../src/frame/index.ts'
+import { Memory, type Pieces, Session, type Sink, type Stream } from '../../src/frame/index.ts'
 
 class Collect implements Sink {
   readonly hash = createHash('sha256')
@@ -9,10 +9,13 @@ class Collect implements Sink {
   ended = false
   resetBy: number | null = null
   freed = 0
-  data(buf: Buffer, at: number, len: number): number {
-    this.hash.update(buf.subarray(at, at + len))
-    this.bytes += len
-    return len
+  data(pieces: Pieces): number {
+    for (let i = 0; i < pieces.count; i++) {
+      const at = pieces.at[i]!
+      this.hash.update(pieces.buf.subarray(at, at + pieces.len[i]!))
+    }
+    this.bytes += pieces.bytes
+    return pieces.bytes
   }
   free(): void {
     this.freed++

@@ -7,6 +7,7 @@
 import {
   MEMORY_LIMITS,
   Memory,
+  type Pieces,
   RESET_CODE,
   type ResetCode,
   Session,
@@ -29,6 +30,8 @@ export type Tally = {
   /** Reads from a source for the ring that brought bytes, and chunks behind which a source was paused for it. */
   takes: number
   pulls: number
+  /** Sinks that were given several pieces at once. */
+  gathered: number
   reentries: number
   /** Connections broken, attempts to resume that came to nothing, and bytes that were sent again. */
   cuts: number
@@ -262,14 +265,30 @@ class End implements Sink {
     this.world.reenter(this)
   }
 
-  data(buf: Buffer, at: number, len: number): number {
+  data(pieces: Pieces): number {
     if (this.silent) throw new Error(`stream ${this.key}: data after its end`)
     if (this.ended) throw new Error(`stream ${this.key}: data after FIN`)
-    if (len === 0) throw new Error(`stream ${this.key}: data of nothing`)
-    const { random } = this.world
-    const n = this.appetite >= 100 ? len : this.appetite === 0 ? 0 : random.between(0, len)
+    const { random, tally } = this.world
+    const { bytes } = pieces
+    const n = this.appetite >= 100 ? bytes : this.appetite === 0 ? 0 : random.between(0, bytes)
+    if (this.received + n > this.other!.offered) throw new Error(`stream ${this.key}: more than was offered`)
+    let left = n
+    for (let i = 0; i < pieces.count; i++) {
+      const len = pieces.len[i]!
+      if (len === 0) throw new Error(`stream ${this.key}: data of nothing`)
+      const part = Math.min(left, len)
+      this.#check(pieces.buf, pieces.at[i]!, part)
+      left -= part
+    }
+    tally.bytes += n
+    if (pieces.count > 1) tally.gathered++
+    this.world.reenter(this)
+    return n
+  }
+
+  /** What it takes of a piece is what comes next. */
+  #check(buf: Buffer, at: number, n: number): void {
     const source = this.other!
-    if (this.received + n > source.offered) throw new Error(`stream ${this.key}: more than was offered`)
     for (let done = 0; done < n; ) {
       const from = (this.received + done + source.key) % PATTERN_LENGTH
       const piece = Math.min(n - done, PATTERN_LENGTH)
@@ -278,9 +297,6 @@ class End implements Sink {
       done += piece
     }
     this.received += n
-    this.world.tally.bytes += n
-    this.world.reenter(this)
-    return n
   }
 
   free(buf: Buffer): void {
@@ -835,6 +851,7 @@ export function newTally(): Tally {
     pushes: 0,
     takes: 0,
     pulls: 0,
+    gathered: 0,
     reentries: 0,
     cuts: 0,
     brokenOff: 0,

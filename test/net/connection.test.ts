@@ -13,7 +13,10 @@ const folder = temporaryFolder()
 const idle = deadlines.size
 const SEED = seed()
 
-/** Sends `total` random bytes in writes of random sizes, going on where a short write stopped; the hash of what it sent. */
+/**
+ * Sends `total` random bytes in writes of random sizes, of which each second one is of parts that lie anywhere, going on
+ * where a short write stopped; the hash of what it sent.
+ */
 function sendRandom(tape: Tape, total: number, random: Random): Promise<string> {
   const source = Buffer.alloc(1 << 20)
   for (let i = 0; i < source.length; i += 4) source.writeUInt32LE(random.below(2 ** 32), i)
@@ -22,12 +25,21 @@ function sendRandom(tape: Tape, total: number, random: Random): Promise<string> 
   let left = total
   const pump = () => {
     while (left > 0) {
-      const at = random.below(source.length)
-      const len = Math.min(left, 1 + random.below(source.length - at))
-      const taken = tape.it.write(source, at, len)
-      hash.update(source.subarray(at, at + taken))
+      const at: number[] = []
+      const len: number[] = []
+      let bytes = 0
+      const count = Math.max(1, random.below(32) - 15)
+      for (let i = 0; i < count && bytes < left; i++) {
+        at.push(random.below(source.length))
+        len.push(Math.min(left - bytes, 1 + random.below(source.length - at[i]!)))
+        bytes += len[i]!
+      }
+      const parts = { buf: source, count: at.length, bytes, at, len }
+      const taken = count === 1 ? tape.it.write(source, at[0]!, bytes) : tape.it.writeParts(parts)
+      for (let i = 0, todo = taken; todo > 0; todo -= len[i++]!)
+        hash.update(source.subarray(at[i], at[i]! + Math.min(todo, len[i]!)))
       left -= taken
-      if (taken < len) return
+      if (taken < bytes) return
     }
     tape.drained = () => {}
     tape.it.shutdown()

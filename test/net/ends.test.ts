@@ -59,6 +59,9 @@ async function meetIdle(kind: Kind): Promise<{ us: Tape; sees: Promise<string> }
   return { us, sees }
 }
 
+/** How bytes are written: a buffer, or parts of one. */
+const WAYS = ['write', 'writeParts'] as const
+
 describe.each(KINDS)('%s', kind => {
   /** A peer that closes a unix socket sends no reset of its own: its reset is what it left unread. */
   const resets = kind !== 'unix'
@@ -196,13 +199,13 @@ describe.each(KINDS)('%s', kind => {
       expect(us.story).toBe('end close:reset')
     })
 
-    test('a reset behind the end that our write meets first is a reset', async () => {
+    test.each(WAYS)('a reset behind the end that our write meets first is a reset: %s', async way => {
       const { us, peer } = await meet(kind)
       peer.order('fin')
       await us.saw('end')
       await peer.saw('fin')
       peer.orderAndStandStill('reset', mark())
-      expect(us.write(10)).toBe(0)
+      expect(us[way](10)).toBe(0)
       await us.closed()
       expect(us.story).toBe('end close:reset')
     })
@@ -216,43 +219,43 @@ describe.each(KINDS)('%s', kind => {
     })
   }
 
-  test('a reset that our write meets first is a reset, with what came before it', async () => {
+  test.each(WAYS)('a reset that our write meets first is a reset, with what came before it: %s', async way => {
     const { us, peer } = await meet(kind)
     peer.order('send', { n: 1000 })
     await us.got(1000)
     peer.orderAndStandStill('reset', mark())
-    expect(us.write(10)).toBe(0)
+    expect(us[way](10)).toBe(0)
     expect(us.it.writable).toBe(false)
-    expect(us.write(10)).toBe(0)
+    expect(us[way](10)).toBe(0)
     await us.closed()
     expect(us.story).toBe('data close:reset')
   })
 
-  test('what arrived before a reset that our write met is still read', async () => {
+  test.each(WAYS)('what arrived before a reset that our write met is still read: %s', async way => {
     const { us, peer } = await meet(kind)
     peer.order('send', { n: 60_000 })
     peer.orderAndStandStill('reset', mark())
-    expect(us.write(10)).toBe(0)
+    expect(us[way](10)).toBe(0)
     await us.closed()
     expect(us.story).toBe('data close:reset')
     expect(us.bytes).toBe(60_000)
   })
 
-  test('a paused connection whose write meets a reset does not wait for resume', async () => {
+  test.each(WAYS)('a paused connection whose write meets a reset does not wait for resume: %s', async way => {
     const { us, peer } = await meet(kind)
     us.it.pause()
     peer.orderAndStandStill('reset', mark())
-    expect(us.write(10)).toBe(0)
+    expect(us[way](10)).toBe(0)
     expect(us.story).toBe('')
     await us.closed()
     expect(us.events.at(-1)).toBe('close:reset')
     expect(us.events).not.toContain('end')
   })
 
-  test('pausing after a write has met a reset does not hold back the reset', async () => {
+  test.each(WAYS)('pausing after a write has met a reset does not hold back the reset: %s', async way => {
     const { us, peer } = await meet(kind)
     peer.orderAndStandStill('reset', mark())
-    expect(us.write(10)).toBe(0)
+    expect(us[way](10)).toBe(0)
     us.it.pause()
     await us.closed()
     expect(us.story).toBe('close:reset')
@@ -293,7 +296,7 @@ describe.each(KINDS)('%s', kind => {
     if (kind !== 'tls') expect(us.story).toBe('data end close:closed')
   })
 
-  test('a peer that closes is half gone: writing on meets a reset', async () => {
+  test.each(WAYS)('a peer that closes is half gone: writing on meets a reset: %s', async way => {
     const { us, peer } = await meet(kind)
     peer.order('fin')
     await us.saw('end')
@@ -301,7 +304,7 @@ describe.each(KINDS)('%s', kind => {
     await peer.saw('destroyed')
     await turns(folder)
     expect(us.story).toBe('end')
-    us.write(10)
+    us[way](10)
     await us.closed()
     expect(us.story).toBe('end close:reset')
   })
