@@ -258,7 +258,10 @@ const NOT_WAITING = 0x4040
 /** struct msghdr of 56 bytes, of which only the vector, its address and its length, is not 0. */
 const MESSAGE = new Uint32Array(14)
 
-/** Sends `count` parts of `buf`, of at most 16, in one call; how many bytes were taken. 0, too: it failed, or there is nobody to ask. */
+/**
+ * Sends `count` parts of `buf`, the first 16 of more, in one call; how many bytes were taken. 0, too: it failed, or there is
+ * nobody to ask.
+ */
 export function sendNow(
   fd: number,
   buf: Uint8Array,
@@ -269,11 +272,12 @@ export function sendNow(
   const c = libc()
   if (!LINUX || c === null || fd < 0) return 0
   const start: number = ptr(buf)
-  for (let i = 0; i < count; i++) putVector(i, start + at[i]!, len[i]!)
+  const parts = Math.min(count, VECTOR.length / 4)
+  for (let i = 0; i < parts; i++) putVector(i, start + at[i]!, len[i]!)
   const vector: number = ptr(VECTOR)
   MESSAGE[4] = vector % WORD
   MESSAGE[5] = vector / WORD
-  MESSAGE[6] = count
+  MESSAGE[6] = parts
   return Math.max(0, c.sendmsg(fd | 0, ptr(MESSAGE), NOT_WAITING))
 }
 

@@ -28,7 +28,7 @@ function sendRandom(tape: Tape, total: number, random: Random): Promise<string> 
       const at: number[] = []
       const len: number[] = []
       let bytes = 0
-      const count = Math.max(1, random.below(32) - 15)
+      const count = Math.max(1, random.below(40) - 19)
       for (let i = 0; i < count && bytes < left; i++) {
         at.push(random.below(source.length))
         len.push(Math.min(left - bytes, 1 + random.below(source.length - at[i]!)))
