@@ -1,6 +1,6 @@
 // Ed25519 keys: who an agent or a connector is. Files are in OpenSSH's format, so that ssh-keygen reads and makes them;
 // verification is the strict one, and keys of small order or of a second spelling are nobody's.
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from 'node:crypto'
 import * as ed25519 from '@noble/ed25519'
 import { WarrenError } from '../errors.ts'
 import { readStateFile, writeStateFile } from './file.ts'
@@ -21,18 +21,26 @@ const COLUMNS = 70
 /** What the private part is padded to without a cipher. */
 const BLOCK = 8
 
-/** The seed is a private field: it shows in no log, no JSON and no inspection. */
+/** What PKCS #8 puts before an Ed25519 seed (RFC 8410, section 7). */
+const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
+const KEY_BYTES = 32
+
+/**
+ * The key is a private field: it shows in no log, no JSON and no inspection. Whatever needs the secret is done by the
+ * runtime's own code, in constant time, and without the tables that an agent would otherwise compute at its start.
+ */
 class SeedKeyPair implements KeyPair {
   readonly publicKey: Uint8Array
-  readonly #seed: Uint8Array
+  readonly #key: KeyObject
 
   constructor(seed: Uint8Array) {
-    this.#seed = seed
-    this.publicKey = ed25519.getPublicKey(seed)
+    this.#key = createPrivateKey({ key: Buffer.concat([PKCS8, seed]), format: 'der', type: 'pkcs8' })
+    const spki = createPublicKey(this.#key).export({ format: 'der', type: 'spki' })
+    this.publicKey = new Uint8Array(spki.subarray(-KEY_BYTES))
   }
 
   sign(message: Uint8Array): Uint8Array {
-    return ed25519.sign(message, this.#seed)
+    return new Uint8Array(sign(null, message, this.#key))
   }
 }
 
