@@ -1,11 +1,17 @@
 // Ed25519 keys: who an agent or a connector is. Files are in OpenSSH's format, so that ssh-keygen reads and makes them;
 // verification is the strict one, and keys of small order or of a second spelling are nobody's.
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  type KeyObject,
+  randomBytes,
+  sign,
+  verify as verifyByRuntime,
+} from 'node:crypto'
 import * as ed25519 from '@noble/ed25519'
 import { WarrenError } from '../errors.ts'
 import { readStateFile, writeStateFile } from './file.ts'
-
-ed25519.hashes.sha512 = message => new Uint8Array(createHash('sha512').update(message).digest())
 
 export interface KeyPair {
   readonly publicKey: Uint8Array
@@ -21,8 +27,9 @@ const COLUMNS = 70
 /** What the private part is padded to without a cipher. */
 const BLOCK = 8
 
-/** What PKCS #8 puts before an Ed25519 seed (RFC 8410, section 7). */
+/** What stands before an Ed25519 seed in PKCS #8, and before a public key in SubjectPublicKeyInfo (RFC 8410). */
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex')
+const SPKI = Buffer.from('302a300506032b6570032100', 'hex')
 const KEY_BYTES = 32
 
 /**
@@ -46,13 +53,15 @@ class SeedKeyPair implements KeyPair {
 
 /** Whether a signature is good: canonical S, R and key, no key of small order. False, never a throw, for any bytes. */
 export function verify(signature: Uint8Array, message: Uint8Array, publicKey: Uint8Array): boolean {
-  if (signature.length !== 64 || publicKey.length !== 32) return false
-  return ed25519.verify(signature, message, publicKey, { zip215: false })
+  if (signature.length !== 64 || !isCanonicalKey(publicKey)) return false
+  // The runtime takes any spelling of a key, and keys of small order; S and R it checks itself.
+  const key = createPublicKey({ key: Buffer.concat([SPKI, publicKey]), format: 'der', type: 'spki' })
+  return verifyByRuntime(null, message, key, signature)
 }
 
 /** Whether these bytes are the one spelling of a point on the curve that can be somebody's key. */
 export function isCanonicalKey(publicKey: Uint8Array): boolean {
-  if (publicKey.length !== 32) return false
+  if (publicKey.length !== KEY_BYTES) return false
   try {
     return !ed25519.Point.fromBytes(publicKey, false).isSmallOrder()
   } catch {

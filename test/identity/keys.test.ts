@@ -2,7 +2,6 @@ import { describe, expect, test } from 'bun:test'
 import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
-import * as ed25519 from '@noble/ed25519'
 import {
   createKey,
   fingerprint,
@@ -15,6 +14,7 @@ import {
 } from '../../src/identity/index.ts'
 import { temporaryFolder } from '../folder.ts'
 import vectors from '../vectors/keys.json'
+import * as ed25519 from './ed25519.ts'
 
 const folder = temporaryFolder()
 const sshKeygen = Bun.which('ssh-keygen')

@@ -2,11 +2,11 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import * as ed25519 from '@noble/ed25519'
 import { fingerprint } from '../../src/identity/index.ts'
 import { type Grant, Pool, type PoolOptions, QUARANTINE } from '../../src/relay/pool.ts'
 import { Store } from '../../src/relay/store.ts'
 import { temporaryFolder } from '../folder.ts'
+import * as ed25519 from '../identity/ed25519.ts'
 import { type Event, PoolModel } from './pool-model.ts'
 
 const root = temporaryFolder()

@@ -13,12 +13,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import * as ed25519 from '@noble/ed25519'
 import { fingerprint, hashToken, newToken } from '../../src/identity/index.ts'
 import type { Use } from '../../src/relay/database.ts'
 import { MIGRATIONS, migrate } from '../../src/relay/migrations.ts'
 import { keyName, Store } from '../../src/relay/store.ts'
 import { temporaryFolder } from '../folder.ts'
+import * as ed25519 from '../identity/ed25519.ts'
 import vectors from '../vectors/keys.json'
 
 const root = temporaryFolder()
@@ -58,7 +58,7 @@ afterAll(() => {
 function elsewhere(body: string) {
   const program = `import { Store } from '${import.meta.dir}/../../src/relay/store.ts'
     import { hashToken } from '${import.meta.dir}/../../src/identity/index.ts'
-    import * as ed25519 from '@noble/ed25519'
+    import * as ed25519 from '${import.meta.dir}/../identity/ed25519.ts'
     import { createHash } from 'node:crypto'
     const key = n => ed25519.getPublicKey(new Uint8Array(createHash('sha256').update('key ' + n).digest()))
     ${body}`
