@@ -293,6 +293,22 @@ describe('signatures', () => {
     }
   })
 
+  test('are the bytes that another implementation makes, and each takes the other’s', () => {
+    for (let i = 0; i < 20; i++) {
+      const path = fresh()
+      const ours = createKey(path, '')
+      // The seed is behind the last public key and the length of both halves (PROTOCOL.key).
+      const whole = unwrap(readFileSync(path, 'utf8'))
+      const at = whole.lastIndexOf(ours.publicKey) - 32
+      const seed = new Uint8Array(whole.subarray(at, at + 32))
+      const message = new Uint8Array(i * 7).fill(i)
+      const theirs = ed25519.sign(message, seed)
+      expect(ours.sign(message)).toEqual(theirs)
+      expect(verify(theirs, message, ed25519.getPublicKey(seed))).toBe(true)
+      expect(ed25519.verify(ours.sign(message), message, ours.publicKey, { zip215: false })).toBe(true)
+    }
+  })
+
   test('S + L is refused: a signature has one spelling', () => {
     for (const vector of vectors.signatures) {
       const signature = bytes(vector.signature)
