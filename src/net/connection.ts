@@ -12,6 +12,7 @@ import {
   heldBack,
   limitPace,
   missingAtPeer,
+  pathIsLonger,
   readNow,
   relearnRate,
   resetOnClose,
@@ -160,7 +161,8 @@ export class Connection implements Owner, Timed {
 
   /** Has the system find out anew how fast the path is, where it works with what it once took that for. */
   relearn(): void {
-    if (!this.done) relearnRate(descriptorOf(this.socket))
+    const fd = this.done ? -1 : descriptorOf(this.socket)
+    if (!pathIsLonger(fd)) relearnRate(fd)
   }
 
   /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */

@@ -150,6 +150,10 @@ function mayChooseBbr(): boolean {
 /** BBR starts with the smallest round trip of five minutes; where it now takes so many of them, the path is another one. */
 const LONGER = 2
 
+export function pathIsLonger(fd: number): boolean {
+  return inform(fd) && info[INFO.rtt]! > LONGER * info[INFO.minRtt]!
+}
+
 /** Whether BBR decides how fast a socket sends; false, too: nobody to ask. */
 function byBbr(fd: number): boolean {
   const c = libc()
@@ -165,11 +169,11 @@ function choose(fd: number, algorithm: Buffer): boolean {
 
 /**
  * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
- * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, BBR is not for
- * everybody to choose, or the path has become longer: it would start over with the round trip of the shorter one.
+ * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, or BBR is not
+ * for everybody to choose. Not for a path that has become longer: it would start over with the round trip of the shorter one.
  */
 export function relearnRate(fd: number): void {
-  if (!inform(fd) || info[INFO.rtt]! > LONGER * info[INFO.minRtt]! || !byBbr(fd)) return
+  if (!byBbr(fd)) return
   bbrAllowed ??= mayChooseBbr()
   if (bbrAllowed && choose(fd, RENO)) choose(fd, BBR)
 }

@@ -52,7 +52,7 @@ function inUse(opener: boolean) {
 /** These bytes end the session as the rules want it. */
 function breaks(opener: boolean, bytes: Buffer): void {
   const { peer, sinks, memory, bystander } = inUse(opener)
-  peer.send(bytes)
+  expect(peer.send(bytes)).toBe(true)
   expect(peer.over).toHaveLength(1)
   expect(peer.over[0]!.by).toBe('violation')
   expect(peer.over[0]!.code).toBe(SESSION_CODE.PROTOCOL)

@@ -73,6 +73,19 @@ describe('frames of one stream in one chunk', () => {
     expect(peer.accepted[1]!.sink.bytes.toString()).toBe('xy')
   })
 
+  test('are kept although a violation follows: the chunk is not freed, and what ended whole is delivered whole', () => {
+    const { peer, stream, sink } = two()
+    stream.finish()
+    peer.frames()
+    sink.appetite = 0
+    expect(peer.send(raw.data(1, Buffer.alloc(5_000, 'v')), raw.fin(1), raw.credit(2, 0))).toBe(false)
+    expect(peer.over.map(how => how.by)).toEqual(['violation'])
+    sink.appetite = 5_000
+    stream.flush()
+    expect(sink.bytes.equals(Buffer.alloc(5_000, 'v'))).toBe(true)
+    expect(sink.ended).toBe(1)
+  })
+
   test.each([0, 1, 3, 4, 5, 9])('of which a sink took %d bytes are offered from there on', appetite => {
     const { peer, stream, sink } = two()
     sink.appetite = appetite

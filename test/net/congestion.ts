@@ -5,6 +5,7 @@ import type { Connection } from '../../src/net/connection.ts'
 import { descriptorOf } from '../../src/net/descriptors.ts'
 
 const IPPROTO_TCP = 6
+const TCP_INFO = 11
 const TCP_CONGESTION = 13
 const TCP_CC_INFO = 26
 
@@ -24,7 +25,7 @@ const tell = { args: ['i32', 'i32', 'i32', 'ptr', 'u32'], returns: 'i32' } as co
 const libc = mayChooseBbr ? dlopen('libc.so.6', { getsockopt: ask, setsockopt: tell }).symbols : null
 
 function get(connection: Connection, option: number): Buffer {
-  const bytes = Buffer.alloc(64)
+  const bytes = Buffer.alloc(256)
   const size = new Uint32Array([bytes.length])
   const status = libc?.getsockopt(descriptorOf(connection['socket']), IPPROTO_TCP, option, ptr(bytes), ptr(size))
   if (status !== 0) throw new Error(`getsockopt ${option} failed`)
@@ -46,4 +47,10 @@ export function choose(connection: Connection, algorithm: string): void {
 /** What BBR takes for the path's rate, in bytes a second: the first field of struct tcp_bbr_info. */
 export function bbrRate(connection: Connection): number {
   return Number(get(connection, TCP_CC_INFO).readBigUInt64LE(0))
+}
+
+/** The round trip and the smallest one so far, in µs: the fields of struct tcp_info at 68 and 148. */
+export function roundTrips(connection: Connection): [number, number] {
+  const info = get(connection, TCP_INFO)
+  return [info.readUInt32LE(68), info.readUInt32LE(148)]
 }
