@@ -2,7 +2,7 @@
 // a turn of the event loop, and one timer calls tick(). Gathering by setImmediate is what makes it fast: an immediate
 // write costs 65 % more CPU a request. A connection that breaks is replaced by another one; the session stays.
 import { type Session, TUNING } from '../frame/index.ts'
-import type { Connection, Ended, Handler } from '../net/index.ts'
+import type { Connection, Ended, Handler, Path } from '../net/index.ts'
 
 /** How long a session's last frames may take to leave after its end, in ms. */
 const FAREWELL_MS = 2_000
@@ -27,6 +27,8 @@ const NOTHING = Buffer.alloc(0)
 export class Carrier implements Handler {
   /** Null between two connections. */
   #connection: Connection | null = null
+  /** Under it. */
+  #path: Path | null = null
   /** Null until start(): the session needs the carrier's wake() first. */
   #session: Session | null = null
   readonly #onBroken: (how: Break) => void
@@ -80,6 +82,7 @@ export class Carrier implements Handler {
     if (this.#connection === null) return
     const connection = this.#connection
     this.#connection = null
+    this.#path = null
     clearTimeout(this.#timer)
     this.#armedFor = Number.POSITIVE_INFINITY
     this.#session!.detach()
@@ -142,14 +145,16 @@ export class Carrier implements Handler {
   }
 
   #carryOn(connection: Connection, preamble: Buffer, rest: Buffer): void {
+    const { path } = connection
     this.#connection = connection
+    this.#path = path
     this.#preamble = preamble
     this.#blocked = false
     this.#roomy = false
     this.#pacedFor = 0
     this.#heldBackAt = Number.POSITIVE_INFINITY
     connection.handler = this
-    this.#session!.confirm(connection.missing, performance.now())
+    this.#session!.confirm(path.missing, performance.now())
     if (rest.length > 0) this.#session!.receive(rest, performance.now())
     this.wake()
     this.#arm()
@@ -158,26 +163,26 @@ export class Carrier implements Handler {
   #ask(now: number): void {
     const session = this.#session!
     if (!session.asks(now)) return
-    const connection = this.#connection!
+    const path = this.#path!
     const { window } = session.turns
     // Only here: the path is long, and there is more to send than fits.
-    if (!this.#roomy) connection.hold(TUNING.windowMax)
+    if (!this.#roomy) path.hold(TUNING.windowMax)
     this.#roomy = true
-    session.confirm(connection.missing, now)
-    if (window.doubtful) window.systemRoundTrip(connection.roundTrip)
-    this.#relearn(connection, window.rtt, now)
+    session.confirm(path.missing, now)
+    if (window.doubtful) window.systemRoundTrip(path.roundTrip)
+    this.#relearn(path, window.rtt, now)
     // At the start TCP itself finds out how fast it may be, and what comes after a short one should not be held to that.
     const paced = window.starting ? 0 : window.size
     if (paced === this.#pacedFor) return
     this.#pacedFor = paced
-    connection.pace(paced === 0 ? Number.MAX_SAFE_INTEGER : (PACE * paced * 1000) / window.rtt)
+    path.pace(paced === 0 ? Number.MAX_SAFE_INTEGER : (PACE * paced * 1000) / window.rtt)
   }
 
-  #relearn(connection: Connection, rtt: number, now: number): void {
-    if (!connection.heldBack) this.#heldBackAt = Number.POSITIVE_INFINITY
+  #relearn(path: Path, rtt: number, now: number): void {
+    if (!path.heldBack) this.#heldBackAt = Number.POSITIVE_INFINITY
     else if (this.#heldBackAt > now) this.#heldBackAt = now
     if (now - this.#heldBackAt < HELD_BACK_ROUND_TRIPS * rtt || now < this.#relearnAt) return
-    connection.relearn()
+    path.relearn()
     this.#heldBackAt = Number.POSITIVE_INFINITY
     this.#relearnAt = now + RELEARN_MS
   }

@@ -6,21 +6,8 @@ import { isLoopback, plainHost } from './address.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { descriptorOf, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import {
-  canReadNow,
-  growSendBuffer,
-  heldBack,
-  limitPace,
-  missingAtPeer,
-  pathIsLonger,
-  readNow,
-  relearnRate,
-  resetOnClose,
-  roundTripOf,
-  sendNow,
-  sendUnpaced,
-  takeSocketError,
-} from './libc.ts'
+import { canReadNow, readNow, resetOnClose, sendNow, takeSocketError } from './libc.ts'
+import { Path, sendUnpaced } from './path.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
 export type Ended = 'closed' | 'reset' | 'timeout'
@@ -131,38 +118,9 @@ export class Connection implements Owner, Timed {
     return this.socket.localPort ?? 0
   }
 
-  /** Bytes written that have not arrived at the peer's system; Infinity when it misses none before others, -1 unknown. */
-  get missing(): number {
-    return this.done ? -1 : missingAtPeer(descriptorOf(this.socket))
-  }
-
-  /**
-   * Lets the system hold `bytes` for a path on which it needs them: what arrived behind a lost packet stays in its buffer
-   * for a round trip, and counts. For the owner of a window of its own; anybody else would only queue more.
-   */
-  hold(bytes: number): void {
-    if (!this.done) growSendBuffer(descriptorOf(this.socket), bytes)
-  }
-
-  /** Has the system spread what is written, to at most so many bytes a second; a burst would overflow queues on the way. */
-  pace(bytesPerSecond: number): void {
-    if (!this.done) limitPace(descriptorOf(this.socket), bytesPerSecond)
-  }
-
-  /** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
-  get heldBack(): boolean {
-    return !this.done && heldBack(descriptorOf(this.socket))
-  }
-
-  /** The system's round trip to its peer, in ms; Infinity: unknown. What is not sent yet does not count. */
-  get roundTrip(): number {
-    return this.done ? Number.POSITIVE_INFINITY : roundTripOf(descriptorOf(this.socket))
-  }
-
-  /** Has the system find out anew how fast the path is, where it works with what it once took that for. */
-  relearn(): void {
-    const fd = this.done ? -1 : descriptorOf(this.socket)
-    if (!pathIsLonger(fd)) relearnRate(fd)
+  /** What the system knows of the path under it, and how it sends on it. */
+  get path(): Path {
+    return new Path(this.socket)
   }
 
   /** How many of `len` bytes were taken; 0 when blocked, shut or gone. Nothing is queued here: keep the rest. */

@@ -13,4 +13,5 @@ export {
   type Target,
 } from './dial.ts'
 export { type Listener, type ListenOptions, listen } from './listen.ts'
+export type { Path } from './path.ts'
 export { type ListenTlsOptions, listenTls, refuseUnsafeEnvironment } from './tls.ts'

@@ -1,28 +1,25 @@
 // The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
-// becomes of it when the process dies, what the system knows of its path and how it sends, and whether anybody listens at
-// a unix socket. Where there is no such library, each says so and its caller goes without.
+// becomes of it when the process dies, what it knows of TCP, reads and writes past Bun, and whether anybody listens at a
+// unix socket. Where there is no such library, each says so and its caller goes without.
 // Numbers go through `| 0`: once such a call is compiled, Bun 1.4.5 hands on an integer that is held as a double as 0.
 import { dlopen, ptr, read } from 'bun:ffi'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 
-const LINUX = process.platform === 'linux'
+export const LINUX = process.platform === 'linux'
 const AF_UNIX = 1
-const AF_INET = 2
-const SOCK_STREAM = 1
+export const AF_INET = 2
+export const SOCK_STREAM = 1
 /** SOCK_NONBLOCK | SOCK_CLOEXEC: on Linux a connect to a full backlog would wait; elsewhere it never does. */
-const AT_ONCE = LINUX ? 0x80800 : 0
+export const AT_ONCE = LINUX ? 0x80800 : 0
 const LOCK_EX = 2
-const SOL_SOCKET = LINUX ? 1 : 0xffff
+export const SOL_SOCKET = LINUX ? 1 : 0xffff
 const SO_LINGER = LINUX ? 13 : 0x0080
 const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
-const SO_SNDBUF = LINUX ? 7 : 0x1001
-const SO_MAX_PACING_RATE = 47
-const IPPROTO_TCP = 6
+export const IPPROTO_TCP = 6
 const TCP_INFO = 11
-const TCP_CONGESTION = 13
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
-const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
+export const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61
@@ -58,7 +55,7 @@ function load() {
 let loaded: ReturnType<typeof load> | undefined
 
 /** Loaded at first use: a command that opens no socket does not pay for it. */
-function libc(): ReturnType<typeof load> {
+export function libc(): ReturnType<typeof load> {
   if (loaded === undefined) loaded = load()
   return loaded
 }
@@ -97,90 +94,16 @@ export function resetOnClose(fd: number, on: boolean): void {
   if (c !== null && fd >= 0) c.setsockopt(fd | 0, SOL_SOCKET, SO_LINGER, ptr(on ? LINGER_NOT : LINGER_OFF), 8)
 }
 
-const info = new Uint32Array(INFO.minRtt + 1)
+/** What `inform` was last told: struct tcp_info, in words. */
+export const info = new Uint32Array(INFO.minRtt + 1)
 const infoSize = new Uint32Array(1)
 
 /** Fills in `info` of a TCP socket; false: nobody to ask, or not all of it. */
-function inform(fd: number): boolean {
+export function inform(fd: number): boolean {
   const c = libc()
   if (!LINUX || c === null || fd < 0) return false
   infoSize[0] = info.byteLength
   return c.getsockopt(fd | 0, IPPROTO_TCP, TCP_INFO, ptr(info), ptr(infoSize)) === 0 && infoSize[0]! >= info.byteLength
-}
-
-/**
- * Bytes of a TCP connection that its peer's system does not have yet, sent or not, counted in whole packets. Infinity
- * while it misses nothing before what it has: what it did not hand on then is not for us to know. -1: nobody to ask.
- */
-export function missingAtPeer(fd: number): number {
-  if (!inform(fd)) return -1
-  const sacked = info[INFO.sacked]!
-  if (sacked === 0) return Number.POSITIVE_INFINITY
-  return Math.max(0, info[INFO.unacked]! - sacked) * info[INFO.mss]! + info[INFO.notSent]!
-}
-
-/** Packets are missing before what has arrived, or more of what was written waits in the system than is on its way. */
-export function heldBack(fd: number): boolean {
-  if (!inform(fd)) return false
-  return info[INFO.sacked]! > 0 || info[INFO.notSent]! > info[INFO.unacked]! * info[INFO.mss]!
-}
-
-/** What the system takes for a connection's round trip, in ms, with what waits on the path; Infinity: nobody to ask. */
-export function roundTripOf(fd: number): number {
-  return inform(fd) ? info[INFO.rtt]! / 1000 : Number.POSITIVE_INFINITY
-}
-
-const BBR = Buffer.from('bbr')
-const BBR_NAME = Buffer.from('bbr\0')
-const RENO = Buffer.from('reno')
-const ALGORITHM = Buffer.alloc(16)
-
-/** Whether anybody may choose BBR: without that, the way back from another algorithm could be barred. */
-let bbrAllowed: boolean | undefined
-
-function mayChooseBbr(): boolean {
-  try {
-    const names = readFileSync('/proc/sys/net/ipv4/tcp_allowed_congestion_control', 'latin1')
-    return names.trim().split(' ').includes('bbr')
-  } catch {
-    return false
-  }
-}
-
-/** BBR starts with the smallest round trip of five minutes; where it now takes so many of them, the path is another one. */
-const LONGER = 2
-
-export function pathIsLonger(fd: number): boolean {
-  return inform(fd) && info[INFO.rtt]! > LONGER * info[INFO.minRtt]!
-}
-
-/** Whether BBR decides how fast a socket sends; false, too: nobody to ask. */
-function byBbr(fd: number): boolean {
-  const c = libc()
-  if (!LINUX || c === null || fd < 0) return false
-  infoSize[0] = ALGORITHM.length
-  if (c.getsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(ALGORITHM), ptr(infoSize)) !== 0) return false
-  return ALGORITHM.subarray(0, BBR_NAME.length).equals(BBR_NAME)
-}
-
-function choose(fd: number, algorithm: Buffer): boolean {
-  return libc()?.setsockopt(fd | 0, IPPROTO_TCP, TCP_CONGESTION, ptr(algorithm), algorithm.length) === 0
-}
-
-/**
- * Has BBR forget what it takes the path's rate for, and find it out as on a new connection: what it has learned goes with
- * the change to another algorithm and back. Nothing where another one is in use, which has nothing to forget, or BBR is not
- * for everybody to choose. Not for a path that has become longer: it would start over with the round trip of the shorter one.
- */
-export function relearnRate(fd: number): void {
-  if (!byBbr(fd)) return
-  bbrAllowed ??= mayChooseBbr()
-  if (bbrAllowed && choose(fd, RENO)) choose(fd, BBR)
-}
-
-/** Has a socket send as fast as its window allows: BBR would time each packet, also where there is no path to overload. */
-export function sendUnpaced(fd: number): void {
-  if (byBbr(fd)) choose(fd, RENO)
 }
 
 /** How many connections a listener's system holds for it to accept; -1: nobody to ask. */
@@ -188,36 +111,6 @@ export function queuedAt(fd: number): number {
   if (!inform(fd)) return -1
   // Of a listener, `unacked` is this.
   return info[INFO.unacked]!
-}
-
-/** What to ask for so that a socket holds more than the system would let it grow to; 0: that is not to be had. */
-let sendBuffer: number | undefined
-
-function sendBufferFor(bytes: number): number {
-  const c = libc()
-  if (!LINUX || c === null) return 0
-  const fd = c.socket(AF_INET, SOCK_STREAM | AT_ONCE, 0)
-  if (fd < 0) return 0
-  try {
-    // Of what is asked for a socket gets twice as much, within a limit that a namespace may not even show. By itself it
-    // grows to the last of these three numbers, so where the limit is lower, asking would make it smaller.
-    const granted = new Int32Array([bytes / 2])
-    const size = new Uint32Array([4])
-    c.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, ptr(granted), 4)
-    if (c.getsockopt(fd, SOL_SOCKET, SO_SNDBUF, ptr(granted), ptr(size)) !== 0) return 0
-    const grows = Number(readFileSync('/proc/sys/net/ipv4/tcp_wmem', 'latin1').trim().split(/\s+/)[2])
-    return granted[0]! > grows ? bytes / 2 : 0
-  } catch {
-    return 0
-  } finally {
-    closeSync(fd)
-  }
-}
-
-/** Lets a socket hold up to `bytes` that its peer has not acknowledged, where the system allows more than by itself. */
-export function growSendBuffer(fd: number, bytes: number): void {
-  sendBuffer ??= sendBufferFor(bytes)
-  if (sendBuffer > 0 && fd >= 0) libc()?.setsockopt(fd | 0, SOL_SOCKET, SO_SNDBUF, ptr(new Int32Array([sendBuffer])), 4)
 }
 
 /** Whether `readNow` can be had at all. */
@@ -283,16 +176,6 @@ export function sendNow(
   MESSAGE[5] = vector / WORD
   MESSAGE[6] = parts
   return Math.max(0, c.sendmsg(fd | 0, ptr(MESSAGE), NOT_WAITING))
-}
-
-const pacing = new BigUint64Array(1)
-
-/** Has the system spread what it sends, to at most so many bytes a second. */
-export function limitPace(fd: number, bytesPerSecond: number): void {
-  const c = libc()
-  if (!LINUX || c === null || fd < 0) return
-  pacing[0] = BigInt(Math.ceil(bytesPerSecond))
-  c.setsockopt(fd | 0, SOL_SOCKET, SO_MAX_PACING_RATE, ptr(pacing), 8)
 }
 
 /** The number that the next descriptor of this process gets; -1 when there is nobody to ask. */

@@ -6,7 +6,7 @@ import { type Break, Carrier } from '../../src/link/index.ts'
 import type { Connection, Handler } from '../../src/net/index.ts'
 import { Collect, raw } from '../frame/peer.ts'
 
-/** As much of a connection as a carrier uses. Its handler is called like Bun calls it: until it is mute. */
+/** As much of a connection, and of its path, as a carrier uses. Its handler is called like Bun calls it: until it is mute. */
 class FakeConnection {
   handler: Handler | null = null
   readonly localHost = '127.0.0.1'
@@ -24,6 +24,9 @@ class FakeConnection {
   /** Its system's round trip, in ms. */
   roundTrip = Number.POSITIVE_INFINITY
 
+  get path(): this {
+    return this
+  }
   get heldBack(): boolean {
     return this.heldBackAt(this.asked++)
   }

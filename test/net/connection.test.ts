@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { deadlines } from '../../src/net/deadlines.ts'
 import { descriptorOf } from '../../src/net/descriptors.ts'
 import { release } from '../../src/net/index.ts'
-import { relearnRate } from '../../src/net/libc.ts'
+import { relearnRate } from '../../src/net/path.ts'
 import { temporaryFolder } from '../folder.ts'
 import { algorithmOf, bbrRate, choose, mayChooseBbr, roundTrips } from './congestion.ts'
 import { KINDS, pair, Random, seed, type Tape, turns } from './tape.ts'
@@ -70,21 +70,21 @@ describe.each(KINDS)('%s', kind => {
   test('what the system can be asked and told of a path, near or far, changes no byte', async () => {
     const { near, far } = await pair(kind, folder)
     const missing = process.platform === 'linux' && kind !== 'unix' ? Number.POSITIVE_INFINITY : -1
-    expect(near.it.missing).toBe(missing)
-    near.it.hold(1 << 24)
-    near.it.pace(2 ** 40)
-    expect(near.it.heldBack).toBe(false)
-    near.it.relearn()
+    expect(near.it.path.missing).toBe(missing)
+    near.it.path.hold(1 << 24)
+    near.it.path.pace(2 ** 40)
+    expect(near.it.path.heldBack).toBe(false)
+    near.it.path.relearn()
     const got = receiveSlowly(far, new Random(SEED + 5))
     const sent = sendRandom(near, 8 << 20, new Random(SEED + 6))
-    near.it.relearn()
+    near.it.path.relearn()
     far.it.shutdown()
     const hash = await sent
     await Promise.all([near.closed(), far.closed()])
     expect(got()).toBe(hash)
-    expect(near.it.missing).toBe(-1)
-    expect(near.it.heldBack).toBe(false)
-    near.it.relearn()
+    expect(near.it.path.missing).toBe(-1)
+    expect(near.it.path.heldBack).toBe(false)
+    near.it.path.relearn()
   })
 
   test('64 MiB each way at once, in order, under backpressure', async () => {
@@ -249,7 +249,7 @@ if (mayChooseBbr)
     test('starts over just where a packet did not take twice as long as the handshake did', async () => {
       const near = await learned()
       const [rtt, least] = roundTrips(near.it)
-      near.it.relearn()
+      near.it.path.relearn()
       expect(bbrRate(near.it) === 0).toBe(rtt <= 2 * least)
       near.it.abort()
     })
