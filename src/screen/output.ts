@@ -6,15 +6,27 @@ import type { Sink } from './sink.ts'
 /** What may wait for a reader, in characters. Beyond it texts are dropped whole, and counted. */
 const MOST_WAITING = 1 << 24
 
+/**
+ * Between one push and the next, in ms. Each costs wake-ups of a thread and of the event loop; one for every line was more
+ * than half of what a short connection took.
+ */
+const GATHER_MS = 10
+
 /** The reader is gone for good; any other error, like a full disk, may pass. */
 const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'EBADF', 'ENXIO'])
 
 export class Output {
   readonly #sink: Sink
   readonly #onDropped: (count: number) => void
+  #text = ''
+  /** What the reader has yet to take, in characters: `#text`, and what was pushed. */
   #waiting = 0
   #dropped = 0
   #flushing: Promise<void> | null = null
+  /** What was written waits to be pushed together with what follows. */
+  #gathering = false
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #pushedAt = Number.NEGATIVE_INFINITY
   #gone = false
 
   /** `onDropped` is told, once the reader takes something again, how many texts it missed. */
@@ -35,15 +47,8 @@ export class Output {
       this.#onDropped(count)
     }
     this.#waiting += text.length
-    try {
-      const written = this.#sink.write(text)
-      // A reader that went away meanwhile rejects this one, and nobody else would take it.
-      if (written instanceof Promise) written.catch(this.#failed)
-    } catch (error) {
-      this.#failed(error)
-      return
-    }
-    if (this.#flushing === null) this.#push()
+    this.#text += text
+    if (this.#flushing === null && !this.#gathering) this.#gather()
   }
 
   line(text: string): void {
@@ -52,19 +57,35 @@ export class Output {
 
   /** Nothing waits for the reader. */
   get idle(): boolean {
-    return this.#flushing === null
+    return this.#waiting === 0
   }
 
   /** Resolves when the reader took everything, or is gone. */
   async flush(): Promise<void> {
-    while (this.#flushing !== null) await this.#flushing
+    while (!this.idle) {
+      if (this.#flushing === null) this.#push()
+      else await this.#flushing
+    }
   }
 
-  #push(): void {
-    const pushed = this.#waiting
+  /** After a pause, what is written in one go is pushed right behind it. */
+  #gather(): void {
+    this.#gathering = true
+    const wait = this.#pushedAt + GATHER_MS - performance.now()
+    if (wait > 0) this.#timer = setTimeout(this.#push, wait)
+    else queueMicrotask(this.#push)
+  }
+
+  readonly #push = (): void => {
+    if (!this.#gathering) return
+    this.#gathering = false
+    clearTimeout(this.#timer)
+    this.#pushedAt = performance.now()
+    const text = this.#text
+    this.#text = ''
     try {
-      const flushed = this.#sink.flush()
-      if (flushed instanceof Promise) this.#flushing = flushed.then(() => this.#took(pushed), this.#failed)
+      const flushed = this.#sink.push(text)
+      if (flushed instanceof Promise) this.#flushing = flushed.then(() => this.#took(text.length), this.#failed)
       else this.#waiting = 0
     } catch (error) {
       this.#failed(error)
@@ -74,12 +95,14 @@ export class Output {
   #took(count: number): void {
     this.#flushing = null
     this.#waiting -= count
-    if (this.#waiting > 0) this.#push()
+    if (this.#waiting > 0) this.#gather()
   }
 
   readonly #failed = (error: unknown): void => {
     this.#flushing = null
-    this.#waiting = 0
     this.#gone = error instanceof Error && 'code' in error && GONE.has(error.code)
+    if (this.#gone) this.#text = ''
+    this.#waiting = this.#text.length
+    if (this.#waiting > 0) this.#gather()
   }
 }

@@ -4,15 +4,13 @@
 import { fstatSync, write } from 'node:fs'
 
 export type Sink = {
-  write(text: string): unknown
-  /** A promise when a reader has yet to take something. */
-  flush(): unknown
+  /** A promise when the reader has yet to take something; it rejects when that cannot be written, and is then dropped. */
+  push(text: string): unknown
 }
 
 /** For standard output (1) or standard error (2). */
 export function openSink(descriptor: 1 | 2): Sink {
-  const piped = isPiped(descriptor)
-  return piped ? (descriptor === 1 ? Bun.stdout : Bun.stderr).writer() : new WriteSink(descriptor)
+  return isPiped(descriptor) ? new PipeSink(descriptor) : new WriteSink(descriptor)
 }
 
 function isPiped(descriptor: number): boolean {
@@ -24,23 +22,31 @@ function isPiped(descriptor: number): boolean {
   }
 }
 
+/** For pipes and sockets. */
+class PipeSink implements Sink {
+  readonly #writer: Bun.FileSink
+
+  constructor(descriptor: 1 | 2) {
+    this.#writer = (descriptor === 1 ? Bun.stdout : Bun.stderr).writer()
+  }
+
+  push(text: string): unknown {
+    const written: unknown = this.#writer.write(text)
+    const flushed: unknown = this.#writer.flush()
+    return written instanceof Promise ? Promise.all([written, flushed]) : flushed
+  }
+}
+
 /** For terminals and files: one write at a time, on a thread that may block. */
 class WriteSink implements Sink {
   readonly #descriptor: number
-  #text = ''
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor
   }
 
-  write(text: string): void {
-    this.#text += text
-  }
-
-  /** Rejects when it cannot be written; what was to be written is then dropped. */
-  async flush(): Promise<void> {
-    const bytes = Buffer.from(this.#text)
-    this.#text = ''
+  async push(text: string): Promise<void> {
+    const bytes = Buffer.from(text)
     for (let at = 0; at < bytes.length; ) at += await writeSome(this.#descriptor, bytes, at)
   }
 }

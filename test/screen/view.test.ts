@@ -3,7 +3,7 @@ import { Output, openView } from '../../src/screen/index.ts'
 
 test('an event as JSON keeps its fields and says when it was', async () => {
   let written = ''
-  const output = new Output({ write: text => (written += text), flush: () => {} })
+  const output = new Output({ push: text => (written += text) })
   const view = openView({ role: 'agent', version: '1', json: true, quiet: false, level: null }, output, output, null)
   const from = Date.now()
   view.emit({ event: 'rtt', rtt: 12 })
