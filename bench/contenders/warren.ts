@@ -40,7 +40,7 @@ function warren(id: string, label: string, binary: () => string): Contender {
     id,
     label,
     encryption: 'TLS 1.3, AES-128-GCM',
-    setting: 'the compiled binary, defaults',
+    setting: 'the compiled binary, --quiet: nobody here logs connections',
     programs: [],
     install: '',
     version: async () => `${(await output({ host: '', prefix: [] }, [binary(), '--version'])).trim()}`,
