@@ -41,3 +41,21 @@ export const hop: Contender = {
     group.start(world.front, [...COMMAND, world.front.host, String(port), world.back.host, String(service)])
   },
 }
+
+export const hops: Contender = {
+  id: 'hops',
+  label: 'Bun’s two hops',
+  encryption: 'none',
+  setting: 'floor.ts twice in a row: two processes, as a tunnel has, without TLS, a session and anything of warren',
+  programs: [],
+  install: '',
+  scenarios: ['redis', 'connections', 'pgbench'],
+  version,
+  prepare: nothing,
+  start: async ({ world, port, control, service }, group) => {
+    const inner = [world.front.host, String(control), world.back.host, String(service)]
+    const outer = [world.front.host, String(port), world.front.host, String(control)]
+    group.start(world.front, [...COMMAND, ...inner], { name: 'in' })
+    group.start(world.front, [...COMMAND, ...outer], { name: 'out' })
+  },
+}

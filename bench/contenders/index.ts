@@ -1,6 +1,6 @@
 // What is compared. All run with their defaults but for what `setting` says; none of them logs per connection.
 import { bore } from './bore.ts'
-import { floor, hop } from './bun.ts'
+import { floor, hop, hops } from './bun.ts'
 import { chisel } from './chisel.ts'
 import type { Contender } from './contender.ts'
 import { direct } from './direct.ts'
@@ -19,6 +19,7 @@ export const CONTENDERS: readonly Contender[] = [
   direct,
   floor,
   hop,
+  hops,
   haproxy,
   stunnel,
   ssh('ssh', 'ssh -R', 'chacha20-poly1305', []),
