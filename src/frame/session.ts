@@ -478,10 +478,10 @@ export class Session implements Frames {
   }
 
   control(body: Buffer): void {
-    // RESET on stream 0 may have come earlier in the same chunk.
+    this.#deliver()
+    // RESET on stream 0 came earlier in the same chunk, or a sink that was just told ended the session.
     if (this.#over !== null) return
     this.#receipts.countable = true
-    this.#deliver()
     const m = readControl(body)
     switch (m.type) {
       case DATA_INIT:

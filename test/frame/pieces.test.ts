@@ -55,6 +55,16 @@ describe('frames of one stream in one chunk', () => {
     expect(sink.length).toBe(2 * PIECES_MAX + 1)
   })
 
+  test('open nothing more when a sink ends the session on them', () => {
+    const { peer, sink, other } = two()
+    sink.onData = () => peer.session.close(7, 'enough')
+    peer.send(raw.data(1, 'a'), raw.dataInit(3), raw.data(2, 'x'))
+    expect(peer.over).toHaveLength(1)
+    expect(peer.accepted.map(({ stream }) => stream.id)).toEqual([1, 2])
+    expect(peer.session.streams).toBe(0)
+    expect(other.length).toBe(0)
+  })
+
   test('are delivered although a violation follows', () => {
     const { peer, stream, sink } = two()
     stream.finish()
