@@ -7,7 +7,7 @@ import { TUNING } from './wire.ts'
 /** While the rate still grows, as fast as TCP itself starts; and from then on, so that it is found out when it can grow. */
 const START_GAIN = 2
 const GAIN = 1.1
-/** The start is over after so many samples that did not beat the best by so much. */
+/** The start is over after so many samples that did not beat the best by so much; far away it begins again with one that does. */
 const START_FLAT = 2
 const START_GROWTH = 1.25
 
@@ -55,6 +55,8 @@ export class Window {
   #sliceEnd = 0
   /** Samples in a row that did not grow; the start is over at START_FLAT. */
   #flat = 0
+  /** The rate at which the start was over, or less if it has not been reached since, in bytes per ms. */
+  #full = 0
   /** The running sample: from `#since` with `#from` arrived, until `#until` has. */
   #until = -1
   #from = 0
@@ -237,7 +239,13 @@ export class Window {
   #sample(rate: number, waiting: boolean, now: number): void {
     const best = this.#bestRate
     if (!waiting && (best === 0 || rate <= best)) return
-    if (this.starting) this.#flat = rate >= best * START_GROWTH ? 0 : this.#flat + 1
+    if (this.starting) {
+      this.#flat = rate >= best * START_GROWTH ? 0 : this.#flat + 1
+      this.#full = Math.max(best, rate)
+    } else if (!this.near && rate >= this.#full * START_GROWTH) {
+      // The path was not full: lost packets had held receipts up, or somebody else has made room since.
+      this.#flat = 0
+    }
     if (now >= this.#sliceEnd) {
       // One slice at a time, however long nothing was measured: an idle link has not become a slower one.
       this.#slice = (this.#slice + 1) % SLICES
@@ -245,6 +253,7 @@ export class Window {
       this.#sliceEnd = now + SLICE_MS
     }
     if (rate > this.#best[this.#slice]!) this.#best[this.#slice] = rate
+    this.#full = Math.min(this.#full, this.#bestRate)
     if (now - this.#smallAt > ALONE_MS) this.#alone = true
     this.#resize()
   }

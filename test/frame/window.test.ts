@@ -278,6 +278,56 @@ test('near by, what a peer that was held up takes in a burst is no rate either',
   expect(window.size).toBeLessThan(1.1 * 2 * 700_000 * rtt)
 })
 
+describe('a start that was over too soon', () => {
+  /** A window that took its path, `rtt` ms long, for full at `rate` bytes per ms; feeds it samples of other rates. */
+  function full(rtt: number, rate: number) {
+    const window = new Window()
+    window.roundTrip(rtt, 0, 0)
+    let [at, now] = [0, 0]
+    window.sent(1, now)
+    const samples = (of: number, count: number) => {
+      for (let i = 0; i < count; i++) {
+        at += of * 100
+        now += 100
+        window.arrive(at, at + 1, true, now)
+      }
+    }
+    samples(rate, 3)
+    expect(window.starting).toBe(false)
+    return { window, samples }
+  }
+
+  test('begins again far away, once a quarter more arrives, and is over again', () => {
+    const { window, samples } = full(50, 1000)
+    samples(1249, 3)
+    expect(window.starting).toBe(false)
+    const { size } = window
+    samples(1250, 1)
+    expect(window.starting).toBe(true)
+    expect(window.size).toBeGreaterThan(1.5 * size)
+    samples(1250, 2)
+    expect(window.starting).toBe(false)
+    samples(1500, 3)
+    expect(window.starting).toBe(false)
+    samples(1563, 1)
+    expect(window.starting).toBe(true)
+  })
+
+  test('begins again from what is left of a link that became slower', () => {
+    const { window, samples } = full(50, 1000)
+    samples(400, 120)
+    expect(window.starting).toBe(false)
+    samples(500, 1)
+    expect(window.starting).toBe(true)
+  })
+
+  test('does not near by, where a burst looks like it', () => {
+    const { window, samples } = full(3.9, 1000)
+    samples(5000, 1)
+    expect(window.starting).toBe(false)
+  })
+})
+
 test('receipts that say less than is known take nothing back', () => {
   const window = new Window()
   window.arrive(90_000, 100_000, true, 0)

@@ -275,11 +275,12 @@ describe('a long path with more to send than fits', () => {
     const { window } = session.turns
     window.reset(0)
     window.roundTrip(rtt, 0, 0)
-    for (let i = 0; i < samples; i++) window.arrive(i, i + 1, true, i * 100)
+    // 8 MB/s, and no more of it.
+    for (let i = 0; i < samples; i++) window.arrive(i * 800_000, i * 800_000 + 1, true, i * 100)
     expect(window.starting).toBe(samples < 4)
     window.arrived = 0
     connection.arrives(raw.dataInit(1, 1, 16 * 1024 * 1024))
-    streams[0]!.offer(Buffer.alloc(4_000_000))
+    streams[0]!.offer(Buffer.alloc(12_000_000))
     await turn()
     return { ...all, connection }
   }
