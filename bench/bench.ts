@@ -161,9 +161,9 @@ async function main(): Promise<number> {
     console.error(`the system was ${note}`)
     header.notes = [`The system was ${note}.`]
   }
+  const saved = smoke ? '' : save(header, results)
   console.log(terminalText(results, plan.scenarios, plan.contenders))
   if (smoke) return guard(results, plan)
-  const saved = save(header, results)
   console.log(`\nresults: ${saved}`)
   const status = results.failures.length > 0 ? 1 : 0
   const lacks = [

@@ -129,11 +129,13 @@ export function judge(goal: Goal, { must, aim }: Bound, value: number, factor = 
 
 /** Leaving out a single round would turn what must be reached into what is not, or the other way round. */
 export function close(values: Values, goal: Goal, bound: Bound): boolean {
+  const short = (without: number | null) => {
+    const found = ratio(values, goal, bound.against, without)
+    return found === null ? null : judge(goal, bound, found) === 'short'
+  }
   const rounds = Math.max(...goal.figures.map(id => values.get(id)?.get('warren')?.length ?? 0))
-  const short = Array.from({ length: rounds }, (_, without) => ratio(values, goal, bound.against, without)).flatMap(
-    found => (found === null ? [] : [judge(goal, bound, found) === 'short']),
-  )
-  return short.includes(true) && short.includes(false)
+  const all = short(null)
+  return Array.from({ length: rounds }, (_, without) => short(without)).some(one => one !== null && one !== all)
 }
 
 /** What must be reached over the long link, where the measure is the link and not a peer. */
@@ -193,7 +195,8 @@ export const FAR_GOALS: readonly FarGoal[] = [
     aim: null,
     find: values => {
       const others = [...(values.get('loss-bulk')?.keys() ?? [])].filter(id => id !== 'warren' && id !== 'direct')
-      return middle(values, 'loss-bulk', 'warren') / Math.max(...others.map(id => middle(values, 'loss-bulk', id)))
+      const rates = others.map(id => middle(values, 'loss-bulk', id))
+      return rates.length === 0 ? Number.NaN : middle(values, 'loss-bulk', 'warren') / Math.max(...rates)
     },
   },
 ]
