@@ -5,7 +5,7 @@ import { formatLine } from '../telemetry/log.ts'
 export const stderr: Output = new Output(openSink(2))
 
 export const stdout: Output = new Output(openSink(1), count =>
-  stderr.line(formatLine('warn', 'standard output was read too slowly: lines were dropped', { count }, Date.now())),
+  stderr.line(formatLine('warn', 'standard output did not take all: lines were dropped', { count }, Date.now())),
 )
 
 export function findTerminal(): Terminal | null {

@@ -12,6 +12,9 @@ const MOST_WAITING = 1 << 24
  */
 const GATHER_MS = 10
 
+/** What was dropped is told no more than once in so many ms: a disk may stay full. */
+const TELL_MS = 1000
+
 /** The reader is gone for good; any other error, like a full disk, may pass. */
 const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'EBADF', 'ENXIO'])
 
@@ -19,9 +22,12 @@ export class Output {
   readonly #sink: Sink
   readonly #onDropped: (count: number) => void
   #text = ''
+  /** Of how many texts that is. */
+  #texts = 0
   /** What the reader has yet to take, in characters: `#text`, and what was pushed. */
   #waiting = 0
   #dropped = 0
+  #toldAt = Number.NEGATIVE_INFINITY
   #flushing: Promise<void> | null = null
   /** What was written waits to be pushed together with what follows. */
   #gathering = false
@@ -29,7 +35,7 @@ export class Output {
   #pushedAt = Number.NEGATIVE_INFINITY
   #gone = false
 
-  /** `onDropped` is told, once the reader takes something again, how many texts it missed. */
+  /** `onDropped` is told, with the next text after that, how many texts the reader missed. */
   constructor(sink: Sink, onDropped: (count: number) => void = () => {}) {
     this.#sink = sink
     this.#onDropped = onDropped
@@ -41,13 +47,10 @@ export class Output {
       this.#dropped++
       return
     }
-    if (this.#dropped > 0) {
-      const count = this.#dropped
-      this.#dropped = 0
-      this.#onDropped(count)
-    }
+    if (this.#dropped > 0) this.#tell()
     this.#waiting += text.length
     this.#text += text
+    this.#texts++
     if (this.#flushing === null && !this.#gathering) this.#gather()
   }
 
@@ -68,6 +71,15 @@ export class Output {
     }
   }
 
+  #tell(): void {
+    const now = performance.now()
+    if (now - this.#toldAt < TELL_MS) return
+    const count = this.#dropped
+    this.#dropped = 0
+    this.#toldAt = now
+    this.#onDropped(count)
+  }
+
   /** After a pause, what is written in one go is pushed right behind it. */
   #gather(): void {
     this.#gathering = true
@@ -82,13 +94,19 @@ export class Output {
     clearTimeout(this.#timer)
     this.#pushedAt = performance.now()
     const text = this.#text
+    const texts = this.#texts
     this.#text = ''
+    this.#texts = 0
     try {
       const flushed = this.#sink.push(text)
-      if (flushed instanceof Promise) this.#flushing = flushed.then(() => this.#took(text.length), this.#failed)
+      if (flushed instanceof Promise)
+        this.#flushing = flushed.then(
+          () => this.#took(text.length),
+          error => this.#failed(error, texts),
+        )
       else this.#waiting = 0
     } catch (error) {
-      this.#failed(error)
+      this.#failed(error, texts)
     }
   }
 
@@ -98,10 +116,11 @@ export class Output {
     if (this.#waiting > 0) this.#gather()
   }
 
-  readonly #failed = (error: unknown): void => {
+  #failed(error: unknown, texts: number): void {
     this.#flushing = null
     this.#gone = error instanceof Error && 'code' in error && GONE.has(error.code)
     if (this.#gone) this.#text = ''
+    this.#dropped += texts
     this.#waiting = this.#text.length
     if (this.#waiting > 0) this.#gather()
   }

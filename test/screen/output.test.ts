@@ -128,9 +128,10 @@ describe('an output', () => {
     expect(reader.pushes).toBe(1)
   })
 
-  test('a disk that is full may have room again', async () => {
+  test('a disk that is full may have room again, and what it missed is told', async () => {
     const reader = new Reader()
-    const output = new Output(reader)
+    const dropped: number[] = []
+    const output = new Output(reader, count => dropped.push(count))
     output.write('a')
     await reader.pushed(1)
     await reader.fail('ENOSPC')
@@ -145,5 +146,8 @@ describe('an output', () => {
     await reader.pushed(3)
     await reader.take()
     expect(reader.taken).toBe('d')
+    // Once in a second: a disk may stay full.
+    output.write('e')
+    expect(dropped).toEqual([1])
   })
 })
