@@ -21,6 +21,7 @@ const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'EBADF', 'ENXIO'])
 export class Output {
   readonly #sink: Sink
   readonly #onDropped: (count: number) => void
+  /** Waits to be pushed together with what follows. */
   #text = ''
   /** Of how many texts that is. */
   #texts = 0
@@ -29,8 +30,6 @@ export class Output {
   #dropped = 0
   #toldAt = Number.NEGATIVE_INFINITY
   #flushing: Promise<void> | null = null
-  /** What was written waits to be pushed together with what follows. */
-  #gathering = false
   #timer: ReturnType<typeof setTimeout> | undefined
   #pushedAt = Number.NEGATIVE_INFINITY
   #gone = false
@@ -50,8 +49,8 @@ export class Output {
     if (this.#dropped > 0) this.#tell()
     this.#waiting += text.length
     this.#text += text
-    this.#texts++
-    if (this.#flushing === null && !this.#gathering) this.#gather()
+    // With the first of them; behind a push, what follows is gathered when that is done.
+    if (this.#texts++ === 0 && this.#flushing === null) this.#gather()
   }
 
   line(text: string): void {
@@ -82,15 +81,14 @@ export class Output {
 
   /** After a pause, what is written in one go is pushed right behind it. */
   #gather(): void {
-    this.#gathering = true
     const wait = this.#pushedAt + GATHER_MS - performance.now()
     if (wait > 0) this.#timer = setTimeout(this.#push, wait)
     else queueMicrotask(this.#push)
   }
 
   readonly #push = (): void => {
-    if (!this.#gathering) return
-    this.#gathering = false
+    // Pushed before its time by a flush.
+    if (this.#texts === 0 || this.#flushing !== null) return
     clearTimeout(this.#timer)
     this.#pushedAt = performance.now()
     const text = this.#text
@@ -113,15 +111,18 @@ export class Output {
   #took(count: number): void {
     this.#flushing = null
     this.#waiting -= count
-    if (this.#waiting > 0) this.#gather()
+    if (this.#texts > 0) this.#gather()
   }
 
   #failed(error: unknown, texts: number): void {
     this.#flushing = null
     this.#gone = error instanceof Error && 'code' in error && GONE.has(error.code)
-    if (this.#gone) this.#text = ''
+    if (this.#gone) {
+      this.#text = ''
+      this.#texts = 0
+    }
     this.#dropped += texts
     this.#waiting = this.#text.length
-    if (this.#waiting > 0) this.#gather()
+    if (this.#texts > 0) this.#gather()
   }
 }
