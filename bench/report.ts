@@ -209,14 +209,14 @@ ${note}
 Ratios of warren’s figures to each other’s, and in parentheses what must be reached and what is aimed at: ✓✓ the aim is
 reached, ✓ what must be is, ✗ it falls short, and with ≈ a single round decides that. Of several figures a ratio is the
 geometric mean: bulk is up and down, CPU both with 1 and with 8 streams. A ratio is one of a machine:
-[performance.md](performance.md#where-it-falls-short) says why some fall short, and
-[what they are on a second one](performance.md#another-machine), where more of bulk, CPU and new connections does.
+[performance.md](performance.md) says [why some fall short](performance.md#where-it-falls-short), and
+[what they are on a second one](performance.md#another-machine).
 
 ${markdown(goalsTable(results.values, contenders))}
 
 ${markdown(farTable(results.values))}
 
-The first byte comes before direct’s: a visitor’s handshake is with the relay beside it, and only direct’s crosses the link.
+Of the first byte: through a relay a visitor’s handshake is with the relay beside it, and only direct’s crosses the link.
 
 ${sections.join('\n')}${failuresText(results.failures)}`,
   )

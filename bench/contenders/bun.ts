@@ -49,7 +49,7 @@ export const hops: Contender = {
   setting: 'floor.ts twice in a row: two processes, as a tunnel has, without TLS, a session and anything of warren',
   programs: [],
   install: '',
-  scenarios: ['redis', 'connections', 'pgbench'],
+  scenarios: ['redis', 'connections'],
   version,
   prepare: nothing,
   start: async ({ world, port, control, service }, group) => {
