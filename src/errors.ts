@@ -157,7 +157,8 @@ export const ERRORS = {
   'W-POOL-EMPTY': {
     exit: EXIT.address,
     agent: 'forever',
-    means: 'Every port of the relay is leased or rests in quarantine.',
+    means:
+      'Every port of the relay is leased or rests in quarantine; or this key has 256 of them, the most that one may have.',
     todo: 'On the relay, give a wider range with --ports, or free a lease: `warren leases list`, `warren leases free PORT`.',
   },
   'W-PORT-BOUND': {

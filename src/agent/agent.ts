@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { formatHostPort, type TunnelSpec } from '../config/index.ts'
 import { type Code, ERRORS, WarrenError } from '../errors.ts'
-import { type AckBody, Memory, type Over, RESET_CODE, SESSION_CODE, Session } from '../frame/index.ts'
+import { type AckBody, LIMIT, Memory, type Over, RESET_CODE, SESSION_CODE, Session } from '../frame/index.ts'
 import type { KeyPair } from '../identity/index.ts'
 import { type Break, Carrier, Splice } from '../link/index.ts'
 import { type Connection, type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
@@ -52,6 +52,9 @@ export interface Agent {
 /** Throws a WarrenError when it cannot start; what happens later is told by events, and by `closed`. */
 export async function startAgent(options: AgentOptions, emit: Emit, log: Log): Promise<Agent> {
   refuseUnsafeEnvironment()
+  const { length } = options.tunnels
+  if (length > LIMIT.tunnels)
+    throw new WarrenError('W-USAGE', `${length} services are more than the ${LIMIT.tunnels} that one agent may have`)
   const state = AgentState.open(options.state)
   return new RunningAgent(options, state.relay(options.relay), state, state.key(options.name), emit, log)
 }

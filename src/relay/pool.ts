@@ -13,8 +13,13 @@ export type Wanted = { readonly service: string; readonly wanted: number | null 
 export type Grant =
   /** `replaced`: the live lease of the same key and service that ended by it, on this port or another. */
   | { readonly ok: true; readonly port: number; readonly epoch: number; readonly replaced: Held | null }
-  /** `taken`: another's, in quarantine, or bound by something else. `range`: not one of the relay's ports. */
-  | { readonly ok: false; readonly why: 'taken' | 'range' | 'empty' }
+  /**
+   * `taken`: another's, in quarantine, or bound by something else. `range`: not one of the relay's ports. `share`: the key has
+   * as many as one may have.
+   */
+  | { readonly ok: false; readonly why: Refused }
+
+export type Refused = 'taken' | 'range' | 'empty' | 'share'
 
 export type Held = { readonly port: number; readonly epoch: number }
 
@@ -35,7 +40,7 @@ export type PoolOptions = {
   readonly quarantineMs: number
   /** The wall clock in ms. */
   readonly now: () => number
-  /** Ports a key may have, live or away, before it gets one of its own that are away instead of another. */
+  /** Ports that a key may have, live or away; from then on it gets one of its own that are away, or none. */
   readonly perKey?: number
   /** As Math.random, for tests that can be repeated. */
   readonly random?: () => number
@@ -45,8 +50,8 @@ const DAY_MS = 86_400_000
 export const QUARANTINE = { defaultMs: 7 * DAY_MS, leastMs: DAY_MS } as const
 
 const CLOCK_SAVED_MS = 10 * 60_000
-/** As many tunnels as one session may have: otherwise one key could put the whole range into quarantine. */
-const PER_KEY = 256
+/** As many tunnels as one INIT may ask for: without a limit one key could take the whole range, and leave it in quarantine. */
+export const PER_KEY = 256
 
 /** Whether a port can be had from the system: it tries to bind it, and keeps it when it could. */
 export type Free = (port: number) => boolean
@@ -218,28 +223,26 @@ export class Pool {
   }
 
   /** A certain port, or why not. */
-  #ask(key: string, service: string, port: number, free: Free): number | 'taken' | 'range' | 'empty' {
+  #ask(key: string, service: string, port: number, free: Free): number | Refused {
     if (!this.#inRange(port)) return 'range'
     const lease = this.#leases.get(port)
     const own = lease !== undefined && hex(lease.key) === key
     if (lease !== undefined && !own && !this.#rested.has(port)) return 'taken'
     if (own && lease.live) return lease.service === service ? port : 'taken'
-    if (!own && this.#heldBy(key).length >= this.#perKey) return 'empty'
+    if (!this.#mayHave(key, port)) return 'share'
     return free(port) ? port : 'taken'
   }
 
   /** The port that key and service had, or another one. */
-  #choose(key: string, before: Lease | null, mine: readonly Lease[], free: Free): number | 'taken' | 'empty' {
+  #choose(key: string, before: Lease | null, mine: readonly Lease[], free: Free): number | Refused {
     if (before !== null) return before.port
     const last = mine.filter(lease => this.#inRange(lease.port)).reduce<Lease | null>(laterHeld, null)
     // Not another one instead: an address that changes by itself is worse than an error that says why.
-    if (last !== null) return free(last.port) ? last.port : 'taken'
+    if (last !== null && this.#mayHave(key, last.port)) return free(last.port) ? last.port : 'taken'
     const held = this.#heldBy(key)
-    if (held.length >= this.#perKey) {
-      const own = held.filter(lease => this.#resting.has(lease.port)).sort((a, b) => a.heldAt - b.heldAt)
-      if (own.length > 0) return own.find(lease => free(lease.port))?.port ?? 'empty'
-    }
-    return this.#draw(free)
+    if (held.length < this.#perKey) return this.#draw(free)
+    const own = held.filter(lease => this.#resting.has(lease.port)).sort((a, b) => a.heldAt - b.heldAt)
+    return own.find(lease => free(lease.port))?.port ?? 'share'
   }
 
   /** A port that was never used, at random; else the one held longest ago of those past quarantine. */
@@ -254,6 +257,11 @@ export class Pool {
     const left = { ...lease, live: false, since: this.#clock.time, heldAt: this.#clock.latest }
     this.#put(lease.port, left)
     return left
+  }
+
+  /** Whether `port`, which is nobody else's, is within the key's share: one that rests for it counts already. */
+  #mayHave(key: string, port: number): boolean {
+    return this.#resting.has(port) || this.#heldBy(key).length < this.#perKey
   }
 
   /** Leases that count against a key's share. */

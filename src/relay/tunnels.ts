@@ -8,7 +8,7 @@ import { type Connection, descriptors, type Handler } from '../net/index.ts'
 import type { Emit, StreamEnd } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { PortEdge, TURNED_AWAY } from './edges/port.ts'
-import type { Grant, Pool } from './pool.ts'
+import { type Grant, PER_KEY, type Pool, type Refused } from './pool.ts'
 import type { Member } from './sessions.ts'
 
 /** So long a visitor waits for an agent that is away, in ms. */
@@ -253,7 +253,7 @@ export class Tunnels {
       }
   }
 
-  #refusal(want: TunnelAsked, why: 'taken' | 'range' | 'empty' | 'state' | 'bound'): { refused: string; why: string } {
+  #refusal(want: TunnelAsked, why: Refused | Failed['why']): { refused: string; why: string } {
     const { from, to } = this.#options.ports
     switch (why) {
       case 'taken':
@@ -270,6 +270,8 @@ export class Tunnels {
         return { refused: 'W-RELAY-BUSY', why: 'the relay cannot write its state' }
       case 'empty':
         return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free` }
+      case 'share':
+        return { refused: 'W-POOL-EMPTY', why: `this key has ${PER_KEY} ports, as many as one may have` }
     }
   }
 

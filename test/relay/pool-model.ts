@@ -112,12 +112,13 @@ export class PoolModel {
       expect(own.map(([each]) => each)).toContain(port)
       this.counts.returned++
     }
+    const held = [...this.#holds.values()].filter(hold => hold.key === key && this.#reserved(hold))
+    const full = held.length >= this.setup.perKey
     if (own.length > 0 && own.every(([, hold]) => hold.low === hold.high)) {
       const [last] = own.toSorted(([, a], [, b]) => b.high - a.high || b.epoch - a.epoch)
-      expect(port).toBe(last?.[0] ?? 0)
+      if (last !== undefined && (!full || this.#reserved(last[1]))) expect(port).toBe(last[0])
     }
-    const held = [...this.#holds.values()].filter(hold => hold.key === key && this.#reserved(hold))
-    if (held.length >= this.setup.perKey && held.some(hold => !hold.live)) expect(this.#holds.get(port)?.key).toBe(key)
+    if (full) expect(held.some(hold => hold === this.#holds.get(port))).toBe(true)
   }
 
   #refused({ key, service, wanted, bound }: Acquire, why: string, own: [number, Hold][]): void {
@@ -135,10 +136,18 @@ export class PoolModel {
         expect(others || busy || ports.some(port => bound.includes(port))).toBe(true)
         break
       }
+      case 'share': {
+        this.counts.empty++
+        const mine = [...this.#holds].filter(([, each]) => each.key === key && !this.#expired(each))
+        expect(mine.length).toBeGreaterThanOrEqual(this.setup.perKey)
+        // One of its own that rests would have been given instead.
+        const resting = mine.filter(([port, each]) => !each.live && this.#reserved(each) && !bound.includes(port))
+        if (wanted === null) expect(resting).toEqual([])
+        else expect(resting.map(([port]) => port)).not.toContain(wanted)
+        break
+      }
       case 'empty': {
         this.counts.empty++
-        const mine = [...this.#holds.values()].filter(each => each.key === key && !this.#expired(each))
-        if (mine.length >= this.setup.perKey) break
         expect(wanted).toBeNull()
         for (let port = this.setup.from; port <= this.setup.to; port++) {
           const each = this.#holds.get(port)

@@ -175,6 +175,24 @@ test('more tunnels than fit into a registration are all open, and each leads to 
   agent.agent.stop()
 })
 
+test('a key has 256 ports at most, however many processes ask for them', async () => {
+  const own = await runRelay()
+  const folder = join(temporaryFolder(), 'agent')
+  const services = (prefix: string, count: number) =>
+    Array.from({ length: count }, (_, i) => `${prefix}${i}=127.0.0.1:${hello}`)
+  const first = await runAgent(own.relay.firstInvite, folder, services('a', 200))
+  await first.until(tunnelled('a199'))
+  const second = await runAgent(null, folder, services('b', 57))
+  await second.until(tunnelled('b55'))
+  expect(await second.until(e => e.event === 'warning')).toMatchObject({
+    code: 'W-POOL-EMPTY',
+    message: expect.stringContaining('this key has 256 ports'),
+  })
+  expect(second.events.filter(e => e.event === 'tunnel')).toHaveLength(56)
+  await expect(runAgent(null, folder, services('c', 257))).rejects.toThrow('257 services are more than the 256')
+  for (const { agent } of [first, second]) agent.stop()
+})
+
 test('a port outside the range is an error that names the range', async () => {
   const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}@80`])
   const error = await agent.agent.closed
