@@ -7,7 +7,7 @@ const EXIT_MEANING: Record<keyof typeof EXIT, string> = {
   ok: 'It ended as it was asked to: the command is done, or a signal drained it.',
   failed: 'Something failed that none of the others names.',
   usage: 'The command line, an address, an invite or the environment is not right.',
-  network: 'The relay cannot be reached, or the session with it broke.',
+  network: 'The relay cannot be reached, or the session with it broke. No command ends by it: an agent tries again.',
   trust: 'The relay is not the one that is known, or not known at all.',
   refused: 'The relay refused this key or this invite.',
   address: 'The public address is not to be had.',

@@ -71,8 +71,9 @@ export const ERRORS = {
   'W-RELAY-BUSY': {
     exit: EXIT.network,
     agent: 'forever',
-    means: 'The relay is at a limit of its own (sessions, tunnels or file descriptors) and takes no more for now.',
-    todo: 'Nothing at the agent; on the relay, look at its log and raise the limit that it names.',
+    means:
+      'The relay has no file descriptor left for another connection, 64 processes of this key are connected already, or it cannot read or write its state.',
+    todo: 'Nothing at the agent; on the relay, look at its log, at the free space and at its limit of open files.',
   },
   'W-RELAY-UNKNOWN': {
     exit: EXIT.trust,
@@ -139,13 +140,14 @@ export const ERRORS = {
     exit: EXIT.address,
     agent: 'ends',
     means:
-      'The public port belongs to another key or rests in quarantine, another service of this key has it open, or another program on the relay has bound it. At its start this ends the whole agent.',
-    todo: 'Leave --port out to get one from the pool, or look at `warren leases list` on the relay.',
+      'The public port belongs to another key or rests in quarantine, another service of this key has it open, or another program on the relay has bound it. At its start this ends the whole agent; later it goes on asking.',
+    todo: 'Leave --port out to get one from the pool, or another --name if the port is the one that the service had; `warren leases list` on the relay shows whose it is.',
   },
   'W-PORT-RANGE': {
     exit: EXIT.address,
     agent: 'ends',
-    means: "The public port is outside the relay's range.",
+    means:
+      "The public port is outside the relay's range. At its start this ends the whole agent; later it goes on asking.",
     todo: 'Ask for one inside the range that the message names, or start the relay with other --ports.',
   },
   'W-LEASE-LIVE': {
@@ -188,8 +190,9 @@ export const ERRORS = {
   'W-KEY-FILE': {
     exit: EXIT.state,
     agent: 'ends',
-    means: 'A key file is readable by others, or is not an OpenSSH Ed25519 key without a passphrase.',
-    todo: 'Set its mode with `chmod 600`; look at it with `ssh-keygen -l -f FILE`.',
+    means:
+      "A key file is readable by others, or is not of the form that it should have: an agent's is an OpenSSH Ed25519 key without a passphrase; a relay's is a P-256 key in PKCS#8, beside the certificate made for it.",
+    todo: "Set its mode with `chmod 600`; look at an agent's with `ssh-keygen -l -f FILE`; restore a relay's from a backup.",
   },
   'W-LOCKED': {
     exit: EXIT.state,
@@ -200,7 +203,7 @@ export const ERRORS = {
   'W-NOT-FOUND': {
     exit: EXIT.failed,
     agent: '-',
-    means: 'There is no such key, invite or lease.',
+    means: 'There is no such key or lease.',
     todo: 'Look at the list: `warren keys list`, `warren leases list`.',
   },
   'W-CHECK': {
