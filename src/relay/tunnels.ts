@@ -328,7 +328,7 @@ export class Tunnels {
     const splice = new Splice(tunnel.id, from, tunnel.onDone)
     member.splices.add(splice)
     this.#emit({ event: 'stream', state: 'open', visitor: from, tunnel: tunnel.name, key: member.fingerprint })
-    splice.open(visitor, member.session, tunnel.address)
+    splice.open(visitor, member.session, formatHostPort(visitor.localHost, tunnel.edge.port))
     return splice
   }
 

@@ -4,6 +4,7 @@ import { expect, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
 import { readRegistration } from '../../src/frame/index.ts'
+import { formatInvite, parseInvite } from '../../src/identity/index.ts'
 import { ask } from '../../src/relay/control.ts'
 import { temporaryFolder } from '../folder.ts'
 import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
@@ -172,6 +173,18 @@ test('more tunnels than fit into a registration are all open, and each leads to 
   for (const name of names) await agent.until(tunnelled(name))
   expect((await visit(await portOf(agent, names[199]!))).said).toBe('other')
   expect((await visit(await portOf(agent, names[0]!))).said).toBe('hello')
+  agent.agent.stop()
+})
+
+test('a long public name of the relay does not reach the agent with every visitor', async () => {
+  const publicHost = `${'balancer-'.repeat(6)}1234567890.${'region.'.repeat(20)}example.com`
+  const own = await runRelay({ publicHost })
+  const local = formatInvite({ ...parseInvite(own.relay.firstInvite!), host: '127.0.0.1', port: own.port })
+  const agent = await runAgent(local, join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}`])
+  const event = await agent.until(tunnelled('a'))
+  const port = Number(event.event === 'tunnel' && event.address.slice(publicHost.length + 1))
+  expect((await visit(port)).said).toBe('hello')
+  expect(agent.events.filter(e => e.event === 'session' && e.state === 'lost')).toEqual([])
   agent.agent.stop()
 })
 
