@@ -60,13 +60,16 @@ const tunnelAnswer = v.union([
 ])
 export type TunnelAnswer = v.InferOutput<typeof tunnelAnswer>
 
+/** Outside Linux a machine's name may be longer. */
+const NAME_BYTES = 64
+
 const initBody = v.strictObject({
   version: u32,
   role: v.picklist([1, 2]),
   key: bin(32),
   /** Random, one for each process: a restarted agent is told from one that is still running. */
   instance: bin(16),
-  name: text(64),
+  name: text(NAME_BYTES),
   credit,
   capabilities: v.pipe(v.array(text(32)), v.maxLength(16)),
   tunnels: v.pipe(v.array(tunnelAsked), v.maxLength(LIMIT.tunnels)),
@@ -173,12 +176,12 @@ export function controlFrame(m: Control): Buffer {
   }
 }
 
-/** At most LIMIT.text bytes of `s`, cut between characters. Half a surrogate pair would not be UTF-8 to the peer. */
-function clip(s: string): string {
+/** At most `bytes` of `s`, cut between characters. Half a surrogate pair would not be UTF-8 to the peer. */
+function clip(s: string, bytes: number = LIMIT.text): string {
   const whole = s.toWellFormed()
-  if (Buffer.byteLength(whole) <= LIMIT.text) return whole
-  let cut = whole.slice(0, LIMIT.text)
-  while (Buffer.byteLength(cut) > LIMIT.text || !cut.isWellFormed()) cut = cut.slice(0, -1)
+  if (Buffer.byteLength(whole) <= bytes) return whole
+  let cut = whole.slice(0, bytes)
+  while (Buffer.byteLength(cut) > bytes || !cut.isWellFormed()) cut = cut.slice(0, -1)
   return cut
 }
 
@@ -188,7 +191,7 @@ function clipped(answer: TunnelAnswer): TunnelAnswer {
 
 /** The bytes that an agent signs and sends as INIT's body. */
 export function packInitBody(body: InitBody): Buffer {
-  return Buffer.from(packr.pack(body))
+  return Buffer.from(packr.pack({ ...body, name: clip(body.name, NAME_BYTES) }))
 }
 
 export function initFrame(body: Uint8Array, signature: Uint8Array): Buffer {

@@ -188,6 +188,17 @@ test('a long public name of the relay does not reach the agent with every visito
   agent.agent.stop()
 })
 
+test('an agent on a machine with a very long name joins, and is known by as much of it as fits', async () => {
+  const name = `annas-${'laptop'.repeat(12)}`
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}`], {
+    name,
+  })
+  expect((await visit(await portOf(agent, 'a'))).said).toBe('hello')
+  const keys = JSON.stringify(await ask(state, { do: 'keys' }))
+  expect(keys).toContain(`"${name.slice(0, 32)}`)
+  agent.agent.stop()
+})
+
 test('a key has 256 ports at most, however many processes ask for them', async () => {
   const own = await runRelay()
   const folder = join(temporaryFolder(), 'agent')
