@@ -462,9 +462,9 @@ export class Session implements Frames {
   pong(opaque: number): void {
     const ms = this.#liveness.pong(opaque)
     if (ms === null) return
-    const { ring, window } = this.turns
+    const { countableHead, window } = this.turns
     const crowded = this.#receipts.received - this.#measuredFrom > TUNING.small
-    window.roundTrip(ms, ring.head, this.#liveness.heardAt, crowded)
+    window.roundTrip(ms, countableHead, this.#liveness.heardAt, crowded)
     this.#measurePath(this.#liveness.heardAt)
     if (this.#waiting()) this.#wake()
     this.#events.roundTrip?.(ms)

@@ -25,7 +25,7 @@ const FAR_MS = 4
 const ALONE_MS = 250
 
 /**
- * The path may have become longer when so many round trips in a row, one a second, took longer than the window covers, by so
+ * The path may have become longer when so many round trips in a row, one every 0.6 s or more, took longer than the window covers, by so
  * many ms. BBR needs ten seconds to see the same, and what is sent faster before that makes it take the path for slow.
  */
 const DOUBTS = 12
@@ -83,8 +83,9 @@ export class Window {
   }
 
   /**
-   * A PING came back after `ms`, when `head` bytes are encoded. What is in flight waits in queues, and a round trip takes
-   * longer for that; that the path is longer can only be seen while it is empty. `crowded`: it was not on the way back.
+   * A PING came back after `ms`, when of what is encoded the first `head` bytes will be receipted soon. What is in flight waits
+   * in queues, and a round trip takes longer for that; that the path is longer can only be seen while it is empty. `crowded`:
+   * it was not on the way back.
    */
   roundTrip(ms: number, head: number, now: number, crowded = false): void {
     this.lastRtt = ms

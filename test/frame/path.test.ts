@@ -98,6 +98,34 @@ describe('while the path is measured', () => {
     expect(peer.frames().map(frame => frame[0])).toEqual([PING])
   })
 
+  test('what no receipt confirms soon, as a PING on an idle session, is not waited for', () => {
+    const peer = new Peer({ opener: true, peerFirstCredit: 16 * 1024 * 1024, deadAfter: 60_000 })
+    const bulk = peer.open()
+    let after = BEFORE
+    const answered = (): boolean => {
+      const ping = ofType(peer.frames(), PING)[0]
+      if (ping === undefined) return false
+      peer.now += after
+      peer.send(raw.pong(ping[2] as number))
+      return true
+    }
+    expect(answered()).toBe(true)
+    peer.send(raw.receipt(peer.written))
+    after = AFTER
+    const { window } = peer.session.turns
+    for (let i = 0; i < 100 && !window.draining; i++) {
+      peer.now = peer.session.deadline()
+      peer.session.tick(peer.now)
+      answered()
+    }
+    expect(window.draining).toBe(true)
+    bulk.offer(Buffer.alloc(100_000))
+    // No clock moves but for the way there and back, and no receipt comes.
+    for (let trip = 0; trip < 3; trip++) expect(answered()).toBe(true)
+    expect(window.rtt).toBe(AFTER)
+    expect(new Set(streams(peer))).toEqual(new Set([bulk.id]))
+  })
+
   test('another connection ends it', () => {
     const { peer, bulk } = doubting()
     const { ring } = peer.session.turns
