@@ -239,6 +239,8 @@ class Attempt implements Owner {
   /** The descriptor that the socket was thought to get, and that a close resets; -1: none. */
   guarded = -1
   private settled = false
+  /** Only what becomes of the leader decides the race; the socket of another is terminated, and Bun tells that like a failure. */
+  private leads = false
 
   constructor(
     private readonly race: Race,
@@ -246,13 +248,14 @@ class Attempt implements Owner {
   ) {}
 
   onOpen(socket: Socket): void {
-    if (!this.race.lead(socket)) socket.terminate()
+    this.leads = this.race.lead(socket)
+    if (!this.leads) socket.terminate()
     else if (this.race.tls === null) this.race.win(this.connect(socket), NO_KEY)
   }
 
   onHandshake(socket: Socket, _ok: boolean, error: Error | null): void {
     const { race } = this
-    if (race.over || race.tls === null) return
+    if (!this.leads || race.over || race.tls === null) return
     if (!handshakeComplete(socket)) {
       // Bun closes it by itself, behind the alert.
       if (error === null || !isTlsError(error)) race.lose('refused', 'closed during the TLS handshake')
@@ -295,13 +298,14 @@ class Attempt implements Owner {
 
   onClose(error: Error | undefined): void {
     letGo()
+    if (!this.leads) return
     const how = error === undefined ? 'closed' : 'reset'
     this.race.lose('refused', `${how} during the TLS handshake`)
   }
 
   onError(error: Error): void {
     if (!isTlsError(error)) throw error
-    this.race.lose('tls', `the TLS handshake failed (${reasonOf(error)})`)
+    if (this.leads) this.race.lose('tls', `the TLS handshake failed (${reasonOf(error)})`)
   }
 
   onData(): void {}

@@ -6,7 +6,7 @@ import { descriptors, dial } from '../../src/net/index.ts'
 import { unixListener } from '../../src/net/libc.ts'
 import { temporaryFolder } from '../folder.ts'
 import { Deaf } from './deafness.ts'
-import { type Answer, descriptorsSettle, dialled, Station, Tape, turns } from './tape.ts'
+import { type Answer, descriptorsSettle, dialled, dialledTls, Station, Tape, turns } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -157,6 +157,41 @@ describe('a name with several addresses', () => {
     await deaf.resets(1)
     expect(await descriptorsSettle(folder, before)).toBe(before)
     four.stop()
+  }, 10_000)
+
+  test('over TLS, an address that opens during the handshake of another is dropped, and that one goes on', async () => {
+    const deaf = await Deaf.start('', '::1')
+    const { listen } = await import('../../src/net/index.ts')
+    const station = new Station('tls', folder)
+    const { port } = station.listener
+    const before = descriptors.open()
+    const up = new Tape()
+    // Passes the handshake on once the late one was reset.
+    const slow = listen({ host: '127.0.0.1', port: deaf.port }, client => {
+      const down = new Tape()
+      let way: Promise<unknown> | null = null
+      up.onBytes = buf => client.write(buf, 0, buf.length) < 0
+      down.onBytes = buf => {
+        if (way === null) {
+          deaf.wakeUp()
+          way = deaf.resets(1).then(() => dialled({ host: '127.0.0.1', port }, 1_000, up).answer)
+        }
+        void way.then(() => up.it.write(buf, 0, buf.length))
+        return false
+      }
+      return down
+    })
+    const near = new Tape()
+    const answer = named(['::1', '127.0.0.1'], () => dialledTls('relay.test', deaf.port, 5_000, near).answer)
+    expect('ok' in (await answer)).toBe(true)
+    expect(near.it.remoteHost).toBe('127.0.0.1')
+    const far = await station.accepted()
+    near.it.abort()
+    up.it.abort()
+    await far.closed()
+    slow.stop()
+    station.listener.stop()
+    expect(await descriptorsSettle(folder, before)).toBeLessThanOrEqual(before)
   }, 10_000)
 
   test('when all fail, the most telling failure is the answer', async () => {
