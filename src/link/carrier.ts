@@ -4,8 +4,9 @@
 import { type Session, TUNING } from '../frame/index.ts'
 import type { Connection, Ended, Handler, Path } from '../net/index.ts'
 
-/** How long a session's last frames may take to leave after its end, in ms. */
+/** How long nothing may move while a session's last frames leave after its end, and how long that may take at most, in ms. */
 const FAREWELL_MS = 2_000
+const FAREWELL_MOST_MS = 10_000
 
 /** A window is sent in no less than a round trip divided by this. */
 const PACE = 1.2
@@ -119,7 +120,7 @@ export class Carrier implements Handler {
   finish(): void {
     if (this.#closing) return
     this.#closing = true
-    this.#connection?.linger(FAREWELL_MS)
+    this.#connection?.linger(FAREWELL_MS, FAREWELL_MOST_MS)
     this.wake()
   }
 

@@ -87,6 +87,7 @@ export class Connection implements Owner, Timed {
   /** Keepalive to be set once the connection has lasted; 0: none, or set. */
   private keepAliveMs = 0
   private lingerMs = 0
+  private lingerUntil = 0
   private quietChecks = 0
   private moved = false
   /** It has been looked at whether the system should pace what is sent. */
@@ -255,11 +256,15 @@ export class Connection implements Owner, Timed {
     deadlines.set(this, lasting)
   }
 
-  /** Ends the connection after `ms` in which no byte moved in either direction. Each call starts it anew; 0 ends it. */
-  linger(ms: number): void {
+  /**
+   * Ends the connection after `ms` in which no byte moved in either direction, and after `most` whatever moves: a peer that
+   * sends a byte now and then is otherwise never rid of. Each call starts it anew; 0 ends it.
+   */
+  linger(ms: number, most = Number.POSITIVE_INFINITY): void {
     if (this.done) return
     this.keepAliveMs = 0
     this.lingerMs = ms
+    this.lingerUntil = performance.now() + most
     this.quietChecks = 0
     this.moved = false
     if (ms > 0) deadlines.set(this, ms / LINGER_CHECKS)
@@ -288,7 +293,8 @@ export class Connection implements Owner, Timed {
     }
     this.quietChecks = this.moved ? 0 : this.quietChecks + 1
     this.moved = false
-    if (this.quietChecks < LINGER_CHECKS) return now + this.lingerMs / LINGER_CHECKS
+    if (this.quietChecks < LINGER_CHECKS && now < this.lingerUntil)
+      return Math.min(now + this.lingerMs / LINGER_CHECKS, this.lingerUntil)
     this.fail('timeout')
     return 0
   }

@@ -162,7 +162,7 @@ export class Stranger implements Handler {
       const frame = refusalFrame(code, text)
       this.#connection.write(frame, 0, frame.length)
       this.#connection.shutdown()
-      this.#connection.linger(FAREWELL_MS)
+      this.#connection.linger(FAREWELL_MS, FAREWELL_MS)
     }, afterMs)
   }
 

@@ -197,6 +197,23 @@ describe.each(KINDS)('%s', kind => {
     }
   })
 
+  test('lingers no longer than it may at most, whatever moves', async () => {
+    const { near, far } = await pair(kind, folder)
+    const began = performance.now()
+    near.it.linger(20_000, 60_000)
+    let now = near.it.due
+    for (let looks = 1; now > 0; looks++) {
+      expect(now).toBeLessThanOrEqual(began + 60_100)
+      far.write(1)
+      await near.got(looks)
+      now = near.it.expire(now)
+    }
+    expect(near.it.due).toBeLessThanOrEqual(began + 60_100)
+    expect(near.events.at(-1)).toBe('close:timeout')
+    expect(near.bytes).toBe(12)
+    far.it.abort()
+  })
+
   test('a linger ends by 0, by a later one, and with its connection', async () => {
     const { near, far } = await pair(kind, folder)
     const before = deadlines.size

@@ -108,6 +108,15 @@ for (const [what, make] of noise) {
   })
 }
 
+test('who was refused is cut off 2 s later, also while it goes on sending', async () => {
+  const client = await RawClient.connect(port, address(), true)
+  const dribble = setInterval(() => client.socket.write('x'), 100)
+  const { afterMs } = await client.say(initOf(client, known, { version: 2 }))
+  clearInterval(dribble)
+  expect(afterMs).toBeGreaterThan(1_900)
+  expect(afterMs).toBeLessThan(4_000)
+}, 15_000)
+
 test('bytes behind INIT, before ACK, are refused', async () => {
   const client = await RawClient.connect(port, address())
   const answer = await client.say(Buffer.concat([initOf(client), Buffer.from('00', 'hex')]))

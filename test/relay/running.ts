@@ -79,10 +79,11 @@ export class RawClient {
     })
   }
 
-  static connect(port: number, localAddress = '127.0.0.1'): Promise<RawClient> {
+  /** `allowHalfOpen`: it does not end when the relay does. */
+  static connect(port: number, localAddress = '127.0.0.1', allowHalfOpen = false): Promise<RawClient> {
     return new Promise((resolve, reject) => {
-      const options = { host: '127.0.0.1', port, localAddress, ALPNProtocols: ['warren/1'], rejectUnauthorized: false }
-      const socket = tls.connect(options)
+      const where = { host: '127.0.0.1', port, localAddress, allowHalfOpen }
+      const socket = tls.connect({ ...where, ALPNProtocols: ['warren/1'], rejectUnauthorized: false })
       socket.once('error', reject)
       socket.once('secureConnect', () => {
         socket.off('error', reject)
