@@ -12,13 +12,20 @@ export type Machine = {
   wall: () => number
   /** Stands still while the machine sleeps; is never set. In ms. */
   steady: () => number
-  addresses: () => readonly string[]
+  /** Null when nobody can be asked now: it takes a file descriptor, and more than a hardened unit may allow. */
+  addresses: () => readonly string[] | null
 }
 
 const THIS_MACHINE: Machine = {
   wall: Date.now,
   steady: () => performance.now(),
-  addresses: () => Object.values(networkInterfaces()).flatMap(list => (list ?? []).map(a => a.address)),
+  addresses: () => {
+    try {
+      return Object.values(networkInterfaces()).flatMap(list => (list ?? []).map(a => a.address))
+    } catch {
+      return null
+    }
+  },
 }
 
 export class Roaming {
@@ -47,7 +54,7 @@ export class Roaming {
     if (host === null) return
     // A link-local address may carry its zone. None at all: the socket is closing, and says so itself.
     const address = host.split('%')[0]!
-    if (slept || (address !== '' && !this.#machine.addresses().includes(address))) this.#onMoved()
+    if (slept || (address !== '' && this.#machine.addresses()?.includes(address) === false)) this.#onMoved()
   }
 
   stop(): void {

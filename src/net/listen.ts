@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { WarrenError } from '../errors.ts'
 import { plainHost } from './address.ts'
 import { Connection, type Counter, type Handler } from './connection.ts'
-import { descriptorOf, hold, letGo } from './descriptors.ts'
+import { descriptorOf, exhausted, hold, letGo } from './descriptors.ts'
 import { type Owner, PLAIN, type Socket } from './events.ts'
 import { holdingFolder, queuedAt, resetOnClose, setBacklog, unixListener } from './libc.ts'
 
@@ -134,6 +134,9 @@ export function listenTcp(
 function cannotBind(host: string, port: number, thrown: unknown): unknown {
   const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
   const options = { cause: thrown }
+  // Bun's error says nothing of it.
+  if (exhausted())
+    return new WarrenError('W-INTERNAL', `${where} cannot be listened on: no file descriptor is left`, options)
   switch (codeOf(thrown)) {
     case 'EADDRINUSE':
       return new WarrenError('W-PORT-BOUND', `${where} is in use by another process`, options)

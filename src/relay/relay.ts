@@ -20,6 +20,8 @@ const HANDSHAKE_MS = 5_000
 const EXPIRE_MS = 60_000
 /** Descriptors that no session may take: the database, the operator's socket, what the system needs. */
 const SESSION_RESERVE = 32
+/** Strangers may have one of so many descriptors. */
+const STRANGERS_PART = 4
 /** Processes of one key at once. */
 const SESSIONS_PER_KEY = 64
 const FIRST_INVITE_MS = 10 * 60_000
@@ -116,7 +118,7 @@ class RunningRelay implements Relay {
       log,
     )
     this.#members = new Members(options, store, sessions, this.#tunnels, emit)
-    const strangers = new Strangers(() => performance.now())
+    const strangers = new Strangers(() => performance.now(), Math.floor(descriptors.limit() / STRANGERS_PART))
     const admission: AdmissionOptions = {
       relayKeyHash: certificate.pin,
       store,
@@ -141,7 +143,7 @@ class RunningRelay implements Relay {
         cert: certificate.certPem,
         alpn: ALPN,
         handshakeMs: HANDSHAKE_MS,
-        admit: host => strangers.enter(host),
+        admit: host => !descriptors.near(SESSION_RESERVE) && strangers.enter(host),
         onHandshakeEnd: (host, ok) => {
           if (ok) return
           strangers.punish(host, 'silent')

@@ -18,13 +18,15 @@ export type Offence = 'refused' | 'silent'
 
 export class Strangers {
   readonly #now: () => number
+  readonly #most: number
   readonly #knocking = new Map<string, number>()
   readonly #penalties = new Map<string, number>()
   #total = 0
 
-  /** `now`: a monotonic clock in ms. */
-  constructor(now: () => number) {
+  /** `now`: a monotonic clock in ms. `most`: where the system has room for fewer at once than STRANGERS says. */
+  constructor(now: () => number, most = Number.POSITIVE_INFINITY) {
     this.#now = now
+    this.#most = Math.min(most, STRANGERS.most)
   }
 
   /** Connections that have not registered yet. */
@@ -41,7 +43,7 @@ export class Strangers {
   enter(host: string): boolean {
     const address = network(host)
     const here = this.#knocking.get(address) ?? 0
-    if (this.#total >= STRANGERS.most || here >= STRANGERS.mostPerAddress || this.#punished(address)) return false
+    if (this.#total >= this.#most || here >= STRANGERS.mostPerAddress || this.#punished(address)) return false
     this.#knocking.set(address, here + 1)
     this.#total += 1
     return true

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { temporaryFolder } from '../folder.ts'
 
 const LIMIT = 400
+/** In which an agent looks twice whether its address is still there. */
+const LOOKS_MS = 2_500
 
 /** The lines of a stream, as they come. */
 class Lines {
@@ -41,7 +43,18 @@ function run(limit: number, ...args: string[]) {
   const command = `ulimit -n ${limit} && exec "$0" src/cli.ts "$@"`
   const child = Bun.spawn(['sh', '-c', command, process.execPath, ...args], { stdout: 'pipe', stderr: 'pipe' })
   afterAll(() => child.kill('SIGKILL'))
-  return { events: new Lines(child.stdout), log: new Lines(child.stderr) }
+  return { child, events: new Lines(child.stdout), log: new Lines(child.stderr) }
+}
+
+/** The port of a service that echoes. */
+function echo(): number {
+  const server = net.createServer(socket => {
+    socket.on('error', () => {})
+    socket.pipe(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  afterAll(() => void server.close())
+  return (server.address() as net.AddressInfo).port
 }
 
 const WINDOWS = process.platform === 'win32'
@@ -49,13 +62,7 @@ if (WINDOWS) console.log('NOT RUN: a relay near its limit of descriptors, as Win
 
 if (!WINDOWS)
   test('a relay near its limit resets visitors, keeps its sessions, and recovers', async () => {
-    const server = net.createServer(socket => {
-      socket.on('error', () => {})
-      socket.pipe(socket)
-    })
-    server.listen(0, '127.0.0.1')
-    afterAll(() => void server.close())
-    const service = (server.address() as net.AddressInfo).port
+    const service = echo()
     const folder = temporaryFolder()
     const relay = run(
       LIMIT,
@@ -108,4 +115,73 @@ if (!WINDOWS)
       })
       if (back) break
     }
+  }, 30_000)
+
+if (!WINDOWS)
+  test('an agent that has none left resets streams with limit, and goes on', async () => {
+    const folder = temporaryFolder()
+    const relayArgs = [
+      'relay',
+      '--listen',
+      '127.0.0.1:0',
+      '--bind',
+      '127.0.0.1',
+      '--state',
+      join(folder, 'r'),
+      '--json',
+    ]
+    const relay = run(4096, ...relayArgs)
+    const invite = await relay.events.find(/"invite":"([^"]+)"/)
+    const agentArgs = ['tcp', `127.0.0.1:${echo()}`, '--state', join(folder, 'a'), '--json', '--relay', invite]
+    const agent = run(100, ...agentArgs)
+    const port = Number(await agent.events.find(/"address":"[^"]*:(\d+)"/))
+    const sockets = Array.from({ length: 130 }, () => net.connect(port, '127.0.0.1').on('error', () => {}))
+    await agent.events.find(/("end":"limit")/)
+    const ended = await Promise.race([agent.child.exited, Bun.sleep(LOOKS_MS).then(() => null)])
+    expect(ended).toBeNull()
+    for (const socket of sockets) socket.destroy()
+  }, 30_000)
+
+if (!WINDOWS)
+  test('strangers and tunnels leave a relay the descriptors that its sessions need', async () => {
+    const folder = temporaryFolder()
+    const ports = '24000-24999'
+    const relayArgs = [
+      'relay',
+      '--listen',
+      '127.0.0.1:0',
+      '--bind',
+      '127.0.0.1',
+      '--ports',
+      ports,
+      '--state',
+      join(folder, 'r'),
+      '--json',
+    ]
+    const relay = run(300, ...relayArgs)
+    const invite = await relay.events.find(/"invite":"([^"]+)"/)
+    const control = Number(await relay.events.find(/"control":"[^"]*:(\d+)"/))
+    const service = echo()
+    const services = Array.from({ length: 250 }, (_, i) => `s${i}=127.0.0.1:${service}`)
+    const agentArgs = ['--state', join(folder, 'a'), '--json']
+    const agent = run(4096, 'tcp', ...services, ...agentArgs, '--relay', invite)
+    const port = Number(await agent.events.find(/"address":"[^"]*:(\d+)"/))
+    expect(await agent.events.find(/"code":"(W-[A-Z-]+)"/)).toBe('W-RELAY-BUSY')
+    // A quarter of its limit is the strangers'; who comes beyond is turned away at once.
+    const silent = Array.from({ length: 200 }, () =>
+      net.connect({ port: control, host: '127.0.0.1', localAddress: '127.0.0.9' }),
+    )
+    let closed = 0
+    await new Promise<void>(resolve => {
+      for (const socket of silent) {
+        socket.on('error', () => {})
+        socket.on('close', () => {
+          if (++closed === 125) resolve()
+        })
+      }
+    })
+    for (const socket of silent) socket.destroy()
+    // Another process of the key, for a tunnel that is open already.
+    const second = run(4096, 'tcp', `s0=127.0.0.1:${service}`, ...agentArgs)
+    expect(Number(await second.events.find(/"address":"[^"]*:(\d+)"/))).toBe(port)
   }, 30_000)
