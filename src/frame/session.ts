@@ -373,9 +373,10 @@ export class Session implements Frames {
     this.turns.message(message)
   }
 
-  /** Says that this side drains: no new streams; the open ones go on. */
+  /** Says that this side drains: no new streams; the open ones go on. Without any, and without a connection, it is over. */
   goaway(code: number, text: string): void {
     if (this.#over !== null || this.#goaway !== null) return
+    if (!this.turns.attached && this.quiet) return this.close(code, text)
     this.#goaway = { code, text }
     this.turns.message({ type: GOAWAY, code, text, last: this.#highest })
   }

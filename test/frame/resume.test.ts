@@ -372,13 +372,22 @@ describe('while there is no connection', () => {
 
   test('GOAWAY and tunnel messages wait for the next connection', () => {
     const peer = new Breakable()
+    peer.open()
     peer.bytes()
     peer.session.detach()
     peer.session.goaway(SESSION_CODE.SHUTDOWN, 'soon')
     peer.session.send({ type: 12, tunnel: 4 })
     const frames = readFrames(peer.attach(peer.written))
-    expect(ofType(frames, GOAWAY)).toEqual([[GOAWAY, 0, SESSION_CODE.SHUTDOWN, 'soon', 0]])
+    expect(ofType(frames, GOAWAY)).toEqual([[GOAWAY, 0, SESSION_CODE.SHUTDOWN, 'soon', 1]])
     expect(ofType(frames, 12)).toEqual([[12, 0, 4]])
+  })
+
+  test('with nothing open and nothing on its way GOAWAY is the end', () => {
+    const peer = new Breakable()
+    peer.bytes()
+    peer.session.detach()
+    peer.session.goaway(SESSION_CODE.SHUTDOWN, 'soon')
+    expect(peer.session.isOver).toBe(true)
   })
 
   for (const how of ['lost', 'close'] as const)

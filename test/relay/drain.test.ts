@@ -2,8 +2,10 @@
 import { expect, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
+import { until } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
 import { portOf, runAgent } from './agents.ts'
+import { Link } from './link.ts'
 import { runRelay } from './running.ts'
 
 const BYTES = 1024 * 1024
@@ -46,3 +48,23 @@ test('a stream that has ended at the agent reaches a slow visitor whole, though 
   }
   server.close()
 }, 30_000)
+
+test('neither side waits for a link that is broken with nothing open', async () => {
+  for (const side of ['relay', 'agent'] as const) {
+    const running = await runRelay({ drainMs: 20_000 })
+    const link = new Link(running.port)
+    const invite = link.invite(running.relay.firstInvite!)
+    const folder = join(temporaryFolder(), 'agent')
+    const watched = await runAgent(invite, folder, ['a=127.0.0.1:1'], { drainMs: 20_000 })
+    await portOf(watched, 'a')
+    link.state = 'down'
+    link.cut()
+    await watched.until(e => e.event === 'session' && e.state === 'held')
+    await until(() => running.events.some(e => e.event === 'agent' && e.state === 'held'), 'held at the relay')
+    const began = performance.now()
+    await (side === 'relay' ? running.relay.drain() : watched.agent.drain())
+    expect(performance.now() - began).toBeLessThan(5_000)
+    watched.agent.stop()
+    running.relay.stop()
+  }
+}, 60_000)

@@ -12,6 +12,7 @@ import { SILENT } from './running.ts'
 class FakeVisitor {
   handler: Handler | null = null
   readonly remoteHost = '192.0.2.1'
+  readonly localHost = '127.0.0.1'
   readonly remotePort = 5
   paused = false
   aborted = false
