@@ -29,14 +29,19 @@ export interface Listener {
   stop(): void
 }
 
-/** `guarded`: every connection is as after `resetIfKilled`, from its first moment. */
-export type ListenOptions = { host: string; port: number; guarded?: true } | { path: string; mode?: 0o600 }
+/**
+ * `guarded`: every connection is as after `resetIfKilled`, from its first moment. `alone`: by a lock of the caller's, no other
+ * process listens at that path, whatever has left a socket there.
+ */
+export type ListenOptions =
+  | { host: string; port: number; guarded?: true }
+  | { path: string; mode?: 0o600; alone?: true }
 
 /** Listens; a port that is taken is W-PORT-BOUND, a unix socket that somebody listens at W-LOCKED. */
 export function listen(options: ListenOptions, accept: (connection: Connection) => Handler): Listener {
   if ('path' in options) {
     const acceptor = new Acceptor(accept, false)
-    return new Bound(listenUnix(options.path, acceptor), acceptor, '', 0, options.path)
+    return new Bound(listenUnix(options.path, options.alone === true, acceptor), acceptor, '', 0, options.path)
   }
   const acceptor = new Acceptor(accept, options.guarded === true)
   const listener = listenTcp(options.host, options.port, acceptor, { socket: PLAIN })
@@ -152,14 +157,14 @@ function cannotBind(host: string, port: number, thrown: unknown): unknown {
   }
 }
 
-function listenUnix(path: string, acceptor: Acceptor): { stop(): void } {
+function listenUnix(path: string, alone: boolean, acceptor: Acceptor): { stop(): void } {
   try {
     return holdingFolder(dirname(path), () => {
       try {
         return bindUnix(path, acceptor)
       } catch (thrown) {
         if (codeOf(thrown) !== 'EADDRINUSE') throw thrown
-        removeStale(path)
+        removeStale(path, alone)
         return bindUnix(path, acceptor)
       }
     })
@@ -179,9 +184,10 @@ function bindUnix(path: string, acceptor: Acceptor): { stop(): void } {
 }
 
 /** A process that was killed leaves its socket file behind; one that lives must not lose it to us. */
-function removeStale(path: string): void {
+function removeStale(path: string, alone: boolean): void {
   if (!lstatSync(path).isSocket()) throw new WarrenError('W-STATE', `${path} exists and is not a socket`)
-  const answer = unixListener(path)
+  // A path that is longer than an address of the system can be bound by Bun, and cannot be asked.
+  const answer = alone ? 'none' : unixListener(path)
   if (answer === 'live' || answer === 'full') throw new WarrenError('W-LOCKED', `another process listens at ${path}`)
   if (answer === 'unknown') throw new WarrenError('W-LOCKED', `${path} exists; remove it if no process uses it`)
   unlinkSync(path)

@@ -131,7 +131,11 @@ export class Operator {
 
 /** Serves requests on the state folder's socket. */
 export function serveOperator(state: string, operator: Operator, log: Log): Listener {
-  return listen({ path: join(state, SOCKET), mode: 0o600 }, connection => new OperatorCall(connection, operator, log))
+  // The state's lock is held: what a relay that was killed has left there is nobody's.
+  return listen(
+    { path: join(state, SOCKET), mode: 0o600, alone: true },
+    connection => new OperatorCall(connection, operator, log),
+  )
 }
 
 /** Sends all of a text, then FIN, whatever the socket takes at a time. */

@@ -1,6 +1,6 @@
 // Listening: what is taken stays taken, a crowd is let in at once, and a unix socket belongs to one process.
 import { afterAll, describe, expect, test } from 'bun:test'
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { WarrenError } from '../../src/errors.ts'
 import { type Listener, listen } from '../../src/net/index.ts'
@@ -128,6 +128,22 @@ describe('unix', () => {
     await child.exited
     expect(existsSync(path)).toBe(true)
     const listener = at(path)
+    const tape = new Tape()
+    expect('ok' in (await dialled({ path }, 1_000, tape).answer)).toBe(true)
+    tape.it.abort()
+    listener.stop()
+  })
+
+  test('also at a path that is too long to be asked, by who is alone there', async () => {
+    const deep = join(folder, 'a-name-of-forty-characters-and-some-more'.repeat(3))
+    mkdirSync(deep)
+    const path = join(deep, 'control.sock')
+    const { child, answer } = holder(path)
+    expect(await answer).toBe('listening')
+    child.kill('SIGKILL')
+    await child.exited
+    expect(codeOf(() => at(path))).toBe('W-LOCKED')
+    const listener = listen({ path, alone: true }, () => new Tape())
     const tape = new Tape()
     expect('ok' in (await dialled({ path }, 1_000, tape).answer)).toBe(true)
     tape.it.abort()
