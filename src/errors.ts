@@ -222,12 +222,15 @@ export const ERRORS = {
 
 export type Code = keyof typeof ERRORS
 
+/** What is behind the '#' of an invite. It may have been given in any wrong place, and errors end up in logs. */
+const SECRET = /#[A-Za-z0-9_-]{20,}/g
+
 /** An error that a person can act on. `message` is what happened here, in one sentence without a final stop. */
 export class WarrenError extends Error {
   readonly code: Code
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
-    super(message, options)
+    super(message.replace(SECRET, '#…'), options)
     this.name = 'WarrenError'
     this.code = code
   }

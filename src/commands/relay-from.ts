@@ -37,7 +37,8 @@ export async function relayFrom(
 /** Reads it once, so that what is damaged is refused before anything starts. */
 async function checked(text: string, onCommandLine: boolean): Promise<string> {
   const { looksLikeInvite, parseInvite } = await import('../identity/index.ts')
-  if (!looksLikeInvite(text)) {
+  // With one of these it was meant to be an invite: its damage is told, and nothing of it repeated.
+  if (!looksLikeInvite(text) && !/#|:\/\//.test(text)) {
     parseHostPort(text, CONTROL_PORT)
     return text
   }

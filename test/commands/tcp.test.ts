@@ -94,6 +94,26 @@ describe('the relay of a command line', () => {
 
   test('no error repeats the token', async () => {
     const token = single.slice(single.indexOf('#') + 1, -1)
-    expect(await failure(() => relayFrom({ relay: single.slice(0, -1) }, undefined))).not.toContain(token.slice(0, 20))
+    const places = [
+      single.slice(0, -1),
+      single.slice(1),
+      `"${single}"`,
+      `WARREN_RELAY=${single}`,
+      single.slice('warren://'.length),
+      `x${single}@1`,
+    ]
+    for (const text of places) {
+      const said = await failure(() => relayFrom({ relay: text }, undefined))
+      expect(said).toStartWith('W-INVITE-FORM ')
+      expect(said).not.toContain(token.slice(0, 20))
+    }
+    for (const text of [single, ...places]) {
+      const said = await failure(async () => tunnelsOf([text], undefined, undefined))
+      expect(said).toStartWith('W-ADDRESS ')
+      expect(said).not.toContain(token.slice(0, 20))
+    }
+    expect(await failure(async () => tunnelsOf([single], undefined, undefined))).toEndWith(
+      'an invite goes behind --relay, and the service before it',
+    )
   })
 })
