@@ -12,6 +12,7 @@ import {
   readStateFile,
   writeStateFile,
 } from '../identity/index.ts'
+import { holdingFolder } from '../net/index.ts'
 import type { KnownRelay } from './greeting.ts'
 
 const KEY = 'agent.key'
@@ -36,14 +37,7 @@ export class AgentState {
   /** Throws W-STATE when the folder cannot be used, or what it remembers is damaged. */
   static open(folder: string): AgentState {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const path = join(folder, RELAYS)
-    const text = readStateFile(path, 'private', 'W-STATE')
-    if (text === null) return new AgentState(folder, { last: null, pins: {} })
-    try {
-      return new AgentState(folder, v.parse(relays, JSON.parse(text)))
-    } catch (thrown) {
-      throw new WarrenError('W-STATE', `${path} is damaged; remove it, and use an invite again`, { cause: thrown })
-    }
+    return new AgentState(folder, readRelays(folder))
   }
 
   /** The agent's key, made at the first use. */
@@ -59,25 +53,35 @@ export class AgentState {
     }
     const address = text ?? this.#relays.last
     if (address === null) throw new WarrenError('W-RELAY-UNKNOWN', 'this machine has no relay yet')
-    const { host, port } = parseHostPort(address, CONTROL_PORT)
+    const { host: written, port } = parseHostPort(address, CONTROL_PORT)
+    const host = written.toLowerCase()
     const known = this.#relays.pins[formatHostPort(host, port)]
     if (known === undefined)
       throw new WarrenError('W-RELAY-UNKNOWN', `this machine has never met the relay ${formatHostPort(host, port)}`)
     return { host, port, pin: Buffer.from(known, 'base64url'), token: null }
   }
 
-  /** Notes the relay; called once it has taken this agent in. */
+  /** Notes the relay, beside what other processes have noted since; called once it has taken this agent in. */
   remember(host: string, port: number, keyHash: Uint8Array): void {
     const address = formatHostPort(host, port)
     const encoded = Buffer.from(keyHash).toString('base64url')
     if (this.#relays.last === address && this.#relays.pins[address] === encoded) return
-    this.#relays = { last: address, pins: { ...this.#relays.pins, [address]: encoded } }
-    writeStateFile(
-      join(this.#folder, RELAYS),
-      `${JSON.stringify(this.#relays, null, 2)}\n`,
-      0o600,
-      'replace',
-      'W-STATE',
-    )
+    holdingFolder(this.#folder, () => {
+      const { pins } = readRelays(this.#folder)
+      this.#relays = { last: address, pins: { ...pins, [address]: encoded } }
+      const text = `${JSON.stringify(this.#relays, null, 2)}\n`
+      writeStateFile(join(this.#folder, RELAYS), text, 0o600, 'replace', 'W-STATE')
+    })
+  }
+}
+
+function readRelays(folder: string): Relays {
+  const path = join(folder, RELAYS)
+  const text = readStateFile(path, 'private', 'W-STATE')
+  if (text === null) return { last: null, pins: {} }
+  try {
+    return v.parse(relays, JSON.parse(text))
+  } catch (thrown) {
+    throw new WarrenError('W-STATE', `${path} is damaged; remove it, and use an invite again`, { cause: thrown })
   }
 }

@@ -12,6 +12,7 @@ export {
   type NotDialled,
   type Target,
 } from './dial.ts'
+export { holdingFolder } from './libc.ts'
 export { type Listener, type ListenOptions, listen } from './listen.ts'
 export type { Path } from './path.ts'
 export { type ListenTlsOptions, listenTls, refuseUnsafeEnvironment } from './tls.ts'

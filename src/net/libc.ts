@@ -224,9 +224,11 @@ export function unixListener(path: string): UnixListener {
 
 /** Runs `act` while holding the lock of a folder, so that of two processes only one at a time replaces a file in it. */
 export function holdingFolder<T>(folder: string, act: () => T): T {
+  const c = libc()
+  if (c === null) return act()
   const fd = openSync(folder, 'r')
   try {
-    libc()?.flock(fd, LOCK_EX)
+    c.flock(fd, LOCK_EX)
     return act()
   } finally {
     closeSync(fd)

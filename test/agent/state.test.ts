@@ -20,6 +20,19 @@ test('a relay that took this agent in is known the next time, IPv6 too', () => {
   expect(() => again.relay('[2001:db8::1]:7000')).toThrow('never met')
 })
 
+test('two processes that meet a relay each both remember theirs', () => {
+  const folder = temporaryFolder()
+  const [one, two] = [AgentState.open(folder), AgentState.open(folder)]
+  one.remember('one.example.com', 7000, PIN)
+  two.remember('two.example.com', 7000, PIN)
+  one.remember('three.example.com', 7000, PIN)
+  const again = AgentState.open(folder)
+  for (const host of ['one', 'two', 'three']) expect(again.relay(`${host}.example.com`).pin).toEqual(PIN)
+  expect(again.relay(null).host).toBe('three.example.com')
+  // As invites have it, hosts are in small letters.
+  expect(again.relay('One.Example.COM').host).toBe('one.example.com')
+})
+
 test('the key is made once, and is private', () => {
   const folder = temporaryFolder()
   const key = AgentState.open(folder).key('test')
