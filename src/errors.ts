@@ -133,7 +133,8 @@ export const ERRORS = {
   'W-NOT-WARREN': {
     exit: EXIT.version,
     agent: 'ends',
-    means: 'Something answers at that address, but it is not a warren relay.',
+    means:
+      'Something answers at that address, but it is not a warren relay. An agent that has served there before tries again.',
     todo: "Check the host and the port: it is the relay's control port that is wanted (7000 by default).",
   },
   'W-PORT-TAKEN': {

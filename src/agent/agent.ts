@@ -201,7 +201,9 @@ class RunningAgent implements Agent {
   }
 
   #failed(error: WarrenError): void {
-    if (error.entry.agent === 'ends') {
+    // A relay that has taken this agent in is one: what answers in its place, as a balancer does, may pass.
+    const passes = this.#served && error.code === 'W-NOT-WARREN'
+    if (error.entry.agent === 'ends' && !passes) {
       this.#emit({ event: 'session', state: 'refused', relay: this.#address, code: error.code, reason: error.message })
       this.#end(error)
     } else this.#retry(error.code, error.message, 0)

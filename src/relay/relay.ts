@@ -8,6 +8,7 @@ import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type AdmissionOptions, Stranger } from './admission.ts'
 import { Operator, serveOperator } from './control.ts'
+import { PortEdge } from './edges/port.ts'
 import { Members, type MembersOptions } from './members.ts'
 import { ownHost } from './own-host.ts'
 import { Pool, QUARANTINE } from './pool.ts'
@@ -64,6 +65,7 @@ export async function startRelay(options: RelayOptions, emit: Emit, log: Log): P
   const store = Store.open(options.state, Date.now)
   try {
     const first = !existsSync(join(options.state, 'relay.key'))
+    PortEdge.probe(options.bind, options.ports.to)
     const certificate = await loadOrCreateCertificate(options.state)
     return new RunningRelay(options, certificate, store, first && options.invite === 'first-start', emit, log)
   } catch (thrown) {

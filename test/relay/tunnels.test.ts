@@ -8,6 +8,7 @@ import { formatInvite, parseInvite } from '../../src/identity/index.ts'
 import { ask } from '../../src/relay/control.ts'
 import { temporaryFolder } from '../folder.ts'
 import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
+import { Link } from './link.ts'
 import { newKey, RawClient, runRelay } from './running.ts'
 
 const { state, relay, port: control } = await runRelay()
@@ -197,6 +198,35 @@ test('an agent on a machine with a very long name joins, and is known by as much
   const keys = JSON.stringify(await ask(state, { do: 'keys' }))
   expect(keys).toContain(`"${name.slice(0, 32)}`)
   agent.agent.stop()
+})
+
+test('a relay that can open no public port says so at its start, and one of them may be taken', async () => {
+  await expect(runRelay({ bind: '203.0.113.9' })).rejects.toThrow('203.0.113.9:29999 is not an address of this machine')
+  const squatter = net.createServer().listen(0, '127.0.0.1')
+  await runRelay({ ports: squatted(squatter) })
+  squatter.close()
+})
+
+test('what answers in the place of its relay for a while does not end an agent', async () => {
+  const own = await runRelay()
+  const link = new Link(own.port)
+  const times = { holdMs: 0 }
+  const folder = join(temporaryFolder(), 'agent')
+  const agent = await runAgent(link.invite(own.relay.firstInvite!), folder, [`a=127.0.0.1:${hello}`], times)
+  const port = await portOf(agent, 'a')
+  link.target = serve('HTTP/1.1 503 Service Unavailable\r\n\r\n')
+  agent.events.length = 0
+  link.cut()
+  await agent.until(e => e.event === 'session' && e.state === 'lost' && e.code === 'W-NOT-WARREN')
+  agent.events.length = 0
+  link.target = own.port
+  expect(await portOf(agent, 'a')).toBe(port)
+  agent.agent.stop()
+  // At its start it is most likely a mistake.
+  const wrong = link.invite(await invite(own.state))
+  link.target = serve('HTTP/1.1 503 Service Unavailable\r\n\r\n')
+  const first = await runAgent(wrong, join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}`])
+  expect(await first.agent.closed).toMatchObject({ code: 'W-NOT-WARREN' })
 })
 
 test('a key has 256 ports at most, however many processes ask for them', async () => {

@@ -31,6 +31,16 @@ export class PortEdge {
     }
   }
 
+  /** Whether ports like this one can be had here at all, be it taken now or not; otherwise the W-PORT-BOUND that says why. */
+  static probe(host: string, port: number): void {
+    try {
+      new PortEdge(host, port).stop()
+    } catch (thrown) {
+      const { cause } = thrown as Error
+      if (!(cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE')) throw thrown
+    }
+  }
+
   stop(): void {
     this.#listener.stop()
   }
