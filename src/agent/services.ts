@@ -45,6 +45,8 @@ export class Service {
   readonly spec: TunnelSpec
   /** The relay has a tunnel open for it. */
   bound = false
+  /** The relay was asked for that in this session, and has not answered yet. */
+  asking = false
   /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */
   taken = false
   /** Bytes to visitors and from them, of the streams that are closed. */

@@ -49,23 +49,26 @@ export class Tunnels {
 
   /** A new session: all that an older one had is to be answered anew. */
   unbind(): void {
-    for (const service of this.#services) service.bound = false
+    for (const service of this.#services) {
+      service.bound = false
+      service.asking = false
+    }
   }
 
   bindOthers(session: Session, answers: readonly TunnelAnswer[]): void {
     const asked = new Set(answers.map(answer => answer.id))
-    for (const service of this.#services)
-      if (!asked.has(service.id)) session.send({ type: BIND, tunnel: service.asked(service.taken) })
+    for (const service of this.#services) if (!asked.has(service.id)) bind(session, service, service.taken)
   }
 
   /** Asks once more for what this session did not get, or lost to another process that may be gone by now. */
   askAgain(session: Session): void {
-    for (const service of this.#services) if (!service.bound) session.send({ type: BIND, tunnel: service.asked(true) })
+    for (const service of this.#services) if (!service.bound && !service.asking) bind(session, service, true)
   }
 
   answered(answer: TunnelAnswer): void {
     const service = this.get(answer.id)
     if (service === undefined) return
+    service.asking = false
     const { spec } = service
     if ('refused' in answer) {
       const { code, message } = tunnelError(answer)
@@ -131,4 +134,9 @@ export class Tunnels {
     }
     return all
   }
+}
+
+function bind(session: Session, service: Service, yields: boolean): void {
+  service.asking = true
+  session.send({ type: BIND, tunnel: service.asked(yields) })
 }

@@ -20,6 +20,7 @@ const RESERVE = 128
 /** ... and for sessions alone: a new public port would need one of them. */
 const SESSION_RESERVE = 64
 const REPLACED = 'another process of this key took over'
+const CLOSING = 'the relay is shutting down'
 
 export class Tunnel {
   readonly name: string
@@ -115,13 +116,15 @@ export class Tunnels {
 
   /** Gives a session the tunnels that it asks for, as far as they can be had; an answer for each. */
   grant(key: Uint8Array, member: Member, asked: readonly TunnelAsked[]): TunnelAnswer[] {
+    if (this.#closed) return asked.map(({ id }) => ({ id, refused: 'W-RELAY-GOODBYE', why: CLOSING }))
     const answers: TunnelAnswer[] = []
     const wants: TunnelAsked[] = []
     for (const want of asked) {
-      const twice = member.tunnels.has(want.id) || wants.some(w => w.id === want.id || w.name === want.name)
       const before = this.#byOwner.get(ownerOf(member.fingerprint, want.name))
       const live = before?.member
-      if (twice) answers.push({ id: want.id, refused: 'W-USAGE', why: 'the same tunnel twice' })
+      const has = member.tunnels.has(want.id) || live === member
+      if (has || wants.some(w => w.id === want.id || w.name === want.name))
+        answers.push({ id: want.id, refused: 'W-USAGE', why: 'the same tunnel twice' })
       else if (want.yields === true && live && live.instance !== member.instance)
         answers.push({ id: want.id, refused: 'W-REPLACED', why: 'another process of this key has it' })
       else if (before === undefined && descriptors.near(SESSION_RESERVE + wants.length))
@@ -182,7 +185,7 @@ export class Tunnels {
   /** No visitor is let in any more. */
   stop(): void {
     this.#closed = true
-    for (const tunnel of [...this.#byPort.values()]) this.#shut(tunnel, 'the relay is shutting down')
+    for (const tunnel of [...this.#byPort.values()]) this.#shut(tunnel, CLOSING)
   }
 
   /** `warren leases free`: an away tunnel of that port is closed at once. */
@@ -302,16 +305,18 @@ export class Tunnels {
     if (tunnel.member === null) return
     tunnel.member = null
     this.#pool.release(tunnel.edge.port, tunnel.epoch)
-    if (this.#closed) return this.#shut(tunnel, 'the relay is shutting down')
+    if (this.#closed) return this.#shut(tunnel, CLOSING)
     clearTimeout(tunnel.holdTimer)
     tunnel.holdTimer = setTimeout(() => this.#shut(tunnel, 'its agent is away'), HOLD_MS)
   }
 
   /** Closes the edge; the lease goes on resting. */
   #shut(tunnel: Tunnel, reason: string): void {
+    // Shut before, as a drain does with all; its agent goes later.
+    if (this.#byPort.get(tunnel.edge.port) !== tunnel) return
     clearTimeout(tunnel.holdTimer)
     tunnel.edge.stop()
-    if (this.#byPort.get(tunnel.edge.port) === tunnel) this.#byPort.delete(tunnel.edge.port)
+    this.#byPort.delete(tunnel.edge.port)
     if (this.#byOwner.get(tunnel.owner) === tunnel) this.#byOwner.delete(tunnel.owner)
     for (const { visitor } of [...tunnel.waiting]) visitor.abort()
     this.#emit({ event: 'tunnel-closed', name: tunnel.name, address: tunnel.address, reason })

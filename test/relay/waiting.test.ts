@@ -1,11 +1,12 @@
-// Visitors that wait for a session, with connections made by hand: what they sent before the pause took hold is part of
-// what they say.
+// Tunnels without sockets: who has a service, and visitors that wait for a session; what they sent before the pause took
+// hold is part of what they say.
 import { afterAll, expect, test } from 'bun:test'
 import { Memory, SESSION_CODE, Session } from '../../src/frame/index.ts'
 import type { Connection, Handler } from '../../src/net/index.ts'
 import type { Pool } from '../../src/relay/pool.ts'
 import type { Member } from '../../src/relay/sessions.ts'
 import { Tunnels } from '../../src/relay/tunnels.ts'
+import type { Event } from '../../src/telemetry/events.ts'
 import { SILENT } from './running.ts'
 
 /** As much of a visitor's connection as waiting and splicing use. */
@@ -45,11 +46,12 @@ function away() {
     },
     0,
   )
-  let port = 0
+  const events: Event[] = []
+  let port = 28_999
   const pool = {
-    // The first port that can be bound.
+    // The next port that can be bound.
     acquireAll(_key: Uint8Array, wants: unknown[], free: (port: number) => boolean) {
-      for (port = 29_000; !free(port); port++);
+      for (port++; !free(port); port++);
       return wants.map(() => ({ ok: true, port, epoch: 1 }))
     },
     release: () => true,
@@ -58,7 +60,7 @@ function away() {
     { bind: '127.0.0.1', publicHost: '127.0.0.1', ports: { from: 29_000, to: 29_999 } },
     pool,
     () => {},
-    () => {},
+    event => events.push(event),
     SILENT,
   )
   afterAll(() => tunnels.stop())
@@ -76,6 +78,8 @@ function away() {
   return {
     session,
     member,
+    tunnels,
+    closed: () => events.flatMap(e => (e.event === 'tunnel-closed' ? [e.name] : [])).sort(),
     visit(): FakeVisitor {
       const visitor = new FakeVisitor()
       visitor.handler = member.tunnels.get(1)!.edge.visit(visitor as unknown as Connection)
@@ -93,6 +97,18 @@ function away() {
     },
   }
 }
+
+test('a session has a service once, and none any more when the relay is shutting down', () => {
+  const { tunnels, member, closed } = away()
+  const ask = (id: number, name: string) => tunnels.grant(new Uint8Array(32), member, [{ id, name, port: null }])
+  expect(ask(7, 'a')).toMatchObject([{ id: 7, refused: 'W-USAGE' }])
+  expect(ask(7, 'db')).toMatchObject([{ id: 7, host: '127.0.0.1' }])
+  tunnels.stop()
+  expect(ask(8, 'late')).toMatchObject([{ id: 8, refused: 'W-RELAY-GOODBYE' }])
+  expect(closed()).toEqual(['a', 'db'])
+  tunnels.leave(member)
+  expect(closed()).toEqual(['a', 'db'])
+})
 
 test('what came before the pause took hold is sent first, and the visitor is read on from', () => {
   for (const early of [[], ['one '], ['one ', 'two ']]) {
