@@ -43,6 +43,14 @@ const request = v.variant('do', [
   v.strictObject({ do: v.literal('free'), port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)) }),
 ])
 export type Request = v.InferOutput<typeof request>
+const known = v.object({ do: v.picklist(request.options.map(one => one.entries.do.literal)) })
+const UNREADABLE = 'a value of the request is too long or not of its kind, or the relay is of another version'
+
+/** Whether a key was given as a line; a name has no blank. */
+export function isKeyLine(text: string): boolean {
+  return /^ssh-\S+\s/.test(text)
+}
+
 export type Answer = { ok: unknown } | { code: Code; message: string }
 
 const remembered = v.object({
@@ -79,8 +87,12 @@ export class Operator {
 
   answer(line: string): Answer {
     try {
-      const parsed = v.safeParse(request, JSON.parse(line))
-      if (!parsed.success) throw new WarrenError('W-VERSION', 'the relay does not know this request')
+      const asked: unknown = JSON.parse(line)
+      const parsed = v.safeParse(request, asked)
+      if (!parsed.success)
+        throw v.is(known, asked)
+          ? new WarrenError('W-USAGE', UNREADABLE)
+          : new WarrenError('W-VERSION', 'the relay does not know this request')
       return { ok: this.#carryOut(parsed.output) }
     } catch (thrown) {
       const error = asWarrenError(thrown)
@@ -100,11 +112,11 @@ export class Operator {
       case 'keys':
         return store.listKeys().map(({ publicKey: _, ...row }) => row)
       case 'allow': {
-        const { publicKey, comment } = r.key.startsWith('ssh-')
+        const { publicKey, comment } = isKeyLine(r.key)
           ? parsePublicKeyLine(r.key)
           : { publicKey: store.find(r.key), comment: '' }
-        const known = store.key(publicKey)?.name
-        const row = store.allowKey(publicKey, r.name ?? known ?? keyName(comment), 'agent')
+        const before = store.key(publicKey)?.name
+        const row = store.allowKey(publicKey, r.name ?? before ?? keyName(comment), 'agent')
         return { fingerprint: row.fingerprint, name: row.name }
       }
       case 'revoke': {

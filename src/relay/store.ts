@@ -115,16 +115,14 @@ export class Store {
   }
 
   key(publicKey: Uint8Array): KeyRow | null {
-    this.flush()
     return this.#read(() => {
       const row = this.#sql.key.get(publicKey)
-      return row === null ? null : keyRow(row)
+      return row === null ? null : this.#row(row)
     })
   }
 
   listKeys(): KeyRow[] {
-    this.flush()
-    return this.#read(() => this.#sql.keys.all().map(keyRow))
+    return this.#read(() => this.#sql.keys.all().map(row => this.#row(row)))
   }
 
   /** Allows a key, also one that was revoked; a known one gets the new name and role. */
@@ -270,7 +268,13 @@ export class Store {
   #known(publicKey: Uint8Array): KeyRow {
     const row = this.#sql.key.get(publicKey)
     if (row === null) throw new WarrenError('W-INTERNAL', 'a key was not there after it was written')
-    return keyRow(row)
+    return this.#row(row)
+  }
+
+  /** With what waits for the next write: a disk that is full keeps nobody from reading. */
+  #row(row: StoredKey): KeyRow {
+    const { at = row.seen_at } = this.#seen.get(hex(row.key)) ?? {}
+    return keyRow({ ...row, seen_at: at })
   }
 
   #find(who: string): Uint8Array {

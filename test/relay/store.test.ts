@@ -149,6 +149,22 @@ describe('keys', () => {
     store.close()
   })
 
+  test('are listed while nothing can be written, with what waits for that', () => {
+    const folder = fresh()
+    const clock = { now: T0 }
+    const store = at(folder, clock)
+    store.allowKey(key(1), 'db1', 'agent')
+    clock.now += HOUR
+    store.touchKey(key(1))
+    const other = new Database(join(folder, 'relay.db'))
+    other.run('BEGIN IMMEDIATE')
+    expect(store.listKeys()).toMatchObject([{ name: 'db1', seenAt: T0 + HOUR }])
+    expect(store.key(key(1))).toMatchObject({ seenAt: T0 + HOUR })
+    other.run('ROLLBACK')
+    other.close()
+    store.close()
+  })
+
   test('are found by fingerprint or name, and by nothing else', () => {
     const store = at(fresh())
     store.allowKey(key(1), 'db1', 'agent')

@@ -4,7 +4,7 @@ import { expect, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
 import { readRegistration } from '../../src/frame/index.ts'
-import { formatInvite, parseInvite } from '../../src/identity/index.ts'
+import { formatInvite, formatPublicKeyLine, parseInvite } from '../../src/identity/index.ts'
 import { ask } from '../../src/relay/control.ts'
 import { temporaryFolder } from '../folder.ts'
 import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
@@ -198,6 +198,19 @@ test('an agent on a machine with a very long name joins, and is known by as much
   const keys = JSON.stringify(await ask(state, { do: 'keys' }))
   expect(keys).toContain(`"${name.slice(0, 32)}`)
   agent.agent.stop()
+})
+
+test('the operator is told what is wrong with a value, and may name a key like the beginning of a key line', async () => {
+  const key = newKey()
+  const line = formatPublicKeyLine(key.publicKey, 'ssh-gateway')
+  expect(await ask(state, { do: 'allow', key: line, name: null })).toMatchObject({ ok: { name: 'ssh-gateway' } })
+  await ask(state, { do: 'revoke', who: 'ssh-gateway' })
+  const again = await ask(state, { do: 'allow', key: 'ssh-gateway', name: null })
+  expect(again).toMatchObject({ ok: { name: 'ssh-gateway' } })
+  const long = await ask(state, { do: 'rename', who: 'ssh-gateway', name: 'x'.repeat(300) })
+  expect(long).toMatchObject({ code: 'W-USAGE' })
+  const other = await ask(state, { do: 'dance' } as unknown as Parameters<typeof ask>[1])
+  expect(other).toMatchObject({ code: 'W-VERSION' })
 })
 
 test('a relay that can open no public port says so at its start, and one of them may be taken', async () => {
