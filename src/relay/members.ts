@@ -19,6 +19,7 @@ import { type Break, Carrier } from '../link/index.ts'
 import type { Connection, Handler } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Admitted } from './admission.ts'
+import { Asks } from './asks.ts'
 import { Holds } from './holds.ts'
 import type { Member, Sessions } from './sessions.ts'
 import type { Store } from './store.ts'
@@ -77,6 +78,14 @@ export class Members {
     const carrier = new Carrier(how => this.#broken(member, how))
     const print = fingerprint(body.key)
     const from = formatHostPort(connection.remoteHost, connection.remotePort)
+    const asks = new Asks(
+      asked => {
+        for (const answer of this.#tunnels.grant(body.key, member, asked)) session.send({ type: BOUND, answer })
+        this.#tunnels.admitWaiting(member)
+      },
+      id => this.#tunnels.release(member, id),
+      () => session.close(SESSION_CODE.PROTOCOL, 'too many tunnel messages'),
+    )
     const session = new Session(
       {
         opener: true,
@@ -90,15 +99,15 @@ export class Members {
           silent: () => carrier.break('silence'),
           over: how => {
             carrier.finish()
+            asks.stop()
             this.#gone(member, how.by === 'violation' ? `it broke the protocol: ${how.text}` : how.text)
           },
-          goaway: () => this.#tunnels.leave(member),
-          bind: tunnel => {
-            const [answer] = this.#tunnels.grant(body.key, member, [tunnel])
-            if (answer !== undefined) session.send({ type: BOUND, answer })
-            this.#tunnels.admitWaiting(member)
+          goaway: () => {
+            asks.stop()
+            this.#tunnels.leave(member)
           },
-          unbind: id => this.#tunnels.release(member, id),
+          bind: tunnel => asks.bind(tunnel),
+          unbind: id => asks.unbind(id),
         },
       },
       performance.now(),

@@ -1,0 +1,79 @@
+// What one session asks for while it lasts, BIND and UNBIND, in order. Each grant is a transaction on disk that all
+// sessions wait for, so what comes together is granted together, and not more often than GAP_MS: an agent that asks
+// and gives back without end holds up nobody.
+import { LIMIT, type TunnelAsked } from '../frame/index.ts'
+
+const GAP_MS = 100
+/** Messages that may wait. */
+const MOST = LIMIT.tunnels * 2
+
+export class Asks {
+  /** A number is the tunnel of an UNBIND. */
+  readonly #waiting: (TunnelAsked | number)[] = []
+  readonly #grant: (asked: readonly TunnelAsked[]) => void
+  readonly #release: (tunnel: number) => void
+  readonly #onTooMany: () => void
+  #scheduled = false
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #grantedAt = Number.NEGATIVE_INFINITY
+
+  constructor(
+    grant: (asked: readonly TunnelAsked[]) => void,
+    release: (tunnel: number) => void,
+    onTooMany: () => void,
+  ) {
+    this.#grant = grant
+    this.#release = release
+    this.#onTooMany = onTooMany
+  }
+
+  /** Messages that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  bind(asked: TunnelAsked): void {
+    this.#add(asked)
+  }
+
+  unbind(tunnel: number): void {
+    this.#add(tunnel)
+  }
+
+  /** What waits is forgotten. */
+  stop(): void {
+    this.#waiting.length = 0
+    this.#scheduled = false
+    clearTimeout(this.#timer)
+  }
+
+  #add(message: TunnelAsked | number): void {
+    if (this.#waiting.length === MOST) return this.#onTooMany()
+    this.#waiting.push(message)
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    const wait = this.#grantedAt + GAP_MS - performance.now()
+    if (wait > 0) this.#timer = setTimeout(this.#run, wait)
+    else queueMicrotask(this.#run)
+  }
+
+  readonly #run = (): void => {
+    this.#scheduled = false
+    const asked: TunnelAsked[] = []
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (typeof next === 'object') asked.push(next)
+      else if (asked.length > 0) break
+      else this.#release(next)
+      this.#waiting.shift()
+    }
+    if (asked.length > 0) {
+      this.#grantedAt = performance.now()
+      this.#grant(asked)
+    }
+    if (this.#waiting.length > 0) this.#schedule()
+  }
+}
