@@ -25,6 +25,8 @@ const SESSION_RESERVE = 32
 const STRANGERS_PART = 4
 /** Processes of one key at once. */
 const SESSIONS_PER_KEY = 64
+/** Refusals of one second that are told; some cost a stranger nothing, and a log is not to be filled by them. */
+const REFUSALS_TOLD = 20
 const FIRST_INVITE_MS = 10 * 60_000
 /** How often a drain looks whether the last stream is done. */
 const DRAIN_LOOK_MS = 50
@@ -90,6 +92,8 @@ class RunningRelay implements Relay {
   readonly #operator: Listener
   readonly #expiry: ReturnType<typeof setInterval>
   #resolveClosed: (over: null) => void = () => {}
+  #refusals = 0
+  #refusalsSince = Number.NEGATIVE_INFINITY
   #draining = false
   #stopped = false
 
@@ -220,6 +224,15 @@ class RunningRelay implements Relay {
   }
 
   #refused(from: string, key: Uint8Array | null, reason: string): void {
+    const now = performance.now()
+    if (now - this.#refusalsSince >= 1_000) {
+      const untold = this.#refusals - REFUSALS_TOLD
+      if (untold > 0) this.#log.warn('more agents were refused than is told', { refused: untold })
+      this.#refusals = 0
+      this.#refusalsSince = now
+    }
+    this.#refusals += 1
+    if (this.#refusals > REFUSALS_TOLD) return
     this.#emit({ event: 'agent', state: 'refused', key: key === null ? '' : fingerprint(key), name: '', from, reason })
   }
 

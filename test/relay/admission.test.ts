@@ -117,6 +117,17 @@ test('who was refused is cut off 2 s later, also while it goes on sending', asyn
   expect(afterMs).toBeLessThan(4_000)
 }, 15_000)
 
+test('of many refusals in a second 20 are told', async () => {
+  const own = await runRelay()
+  const clients = await Promise.all(Array.from({ length: 90 }, () => RawClient.connect(own.port, address())))
+  const began = performance.now()
+  await Promise.all(clients.map(client => client.say(initOf(client, known, { version: 2 }))))
+  const seconds = Math.ceil((performance.now() - began) / 1_000)
+  const told = own.events.filter(e => e.event === 'agent' && e.state === 'refused').length
+  expect(told).toBeGreaterThanOrEqual(20)
+  expect(told).toBeLessThanOrEqual(20 * seconds)
+}, 15_000)
+
 test('bytes behind INIT, before ACK, are refused', async () => {
   const client = await RawClient.connect(port, address())
   const answer = await client.say(Buffer.concat([initOf(client), Buffer.from('00', 'hex')]))
