@@ -20,6 +20,8 @@ export interface Sink extends Source {
   data(pieces: Pieces): number
   /** An offered chunk is done: nobody looks at it any more, and the source may go on. */
   free(buf: Buffer): void
+  /** The peer's FIN came, and bytes before it were not taken yet. */
+  ending?(): void
   /** The peer's FIN, after its last byte was taken. */
   end(): void
   /** The stream is gone, both ways, and did not end by FIN. */
@@ -188,7 +190,8 @@ export class Stream implements Stalled {
 
   fin(): void {
     this.finReceived = true
-    this.#endIfDrained()
+    if (this.#unread === null) this.#endIfDrained()
+    else this.sink.ending?.()
   }
 
   /** Forgets what waits, either way: the stream was reset. */

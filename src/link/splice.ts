@@ -168,6 +168,10 @@ export class Splice implements Handler, Sink {
     this.#readOn()
   }
 
+  ending(): void {
+    if (this.#connection !== null) this.#lingerIfFinished()
+  }
+
   end(): void {
     if (this.#connection === null) return
     this.#connection.shutdown()

@@ -6,7 +6,7 @@ import { isLoopback, plainHost } from './address.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { descriptorOf, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, type Socket } from './events.ts'
-import { canReadNow, readNow, resetOnClose, sendNow, takeSocketError } from './libc.ts'
+import { canReadNow, INFO, info, inform, readNow, resetOnClose, sendNow, takeSocketError } from './libc.ts'
 import { Path, sendUnpaced } from './path.ts'
 
 /** closed: FIN both ways. reset: by either side, or anything that broke it. timeout: `linger` passed. */
@@ -89,6 +89,8 @@ export class Connection implements Owner, Timed {
   private lingerMs = 0
   private lingerUntil = 0
   private quietChecks = 0
+  /** What the peer's system had at the last check of a linger; -1: not asked yet. */
+  private acked = -1
   private moved = false
   /** It has been looked at whether the system should pace what is sent. */
   private sendsBulk = false
@@ -257,7 +259,7 @@ export class Connection implements Owner, Timed {
   }
 
   /**
-   * Ends the connection after `ms` in which no byte moved in either direction, and after `most` whatever moves: a peer that
+   * Ends the connection after `ms` in which no byte moved in either direction, also out of the system's buffer, and after `most` whatever moves: a peer that
    * sends a byte now and then is otherwise never rid of. Each call starts it anew; 0 ends it.
    */
   linger(ms: number, most = Number.POSITIVE_INFINITY): void {
@@ -266,6 +268,7 @@ export class Connection implements Owner, Timed {
     this.lingerMs = ms
     this.lingerUntil = performance.now() + most
     this.quietChecks = 0
+    this.acked = -1
     this.moved = false
     if (ms > 0) deadlines.set(this, ms / LINGER_CHECKS)
     else deadlines.clear(this)
@@ -291,12 +294,20 @@ export class Connection implements Owner, Timed {
       this.keepAliveMs = 0
       return 0
     }
-    this.quietChecks = this.moved ? 0 : this.quietChecks + 1
+    this.quietChecks = this.moved || this.drains() ? 0 : this.quietChecks + 1
     this.moved = false
     if (this.quietChecks < LINGER_CHECKS && now < this.lingerUntil)
       return Math.min(now + this.lingerMs / LINGER_CHECKS, this.lingerUntil)
     this.fail('timeout')
     return 0
+  }
+
+  /** Since it was asked last the peer took bytes that the system has: whoever reads slowly may take minutes for those. */
+  private drains(): boolean {
+    if (!inform(descriptorOf(this.socket))) return false
+    const before = this.acked
+    this.acked = info[INFO.bytesAcked]!
+    return before >= 0 && this.acked !== before
   }
 
   onOpen(): void {}

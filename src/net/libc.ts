@@ -19,7 +19,7 @@ const SO_ERROR = LINUX ? 4 : 0x1007
 export const IPPROTO_TCP = 6
 const TCP_INFO = 11
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
-export const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, notSent: 36, minRtt: 37 } as const
+export const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, bytesAcked: 30, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
 const EAGAIN = LINUX ? 11 : 35
 const ECONNREFUSED = LINUX ? 111 : 61

@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { deadlines } from '../../src/net/deadlines.ts'
 import { descriptorOf } from '../../src/net/descriptors.ts'
 import { release } from '../../src/net/index.ts'
+import { INFO, info, inform, LINUX } from '../../src/net/libc.ts'
 import { relearnRate } from '../../src/net/path.ts'
+import { until } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
 import { algorithmOf, bbrRate, choose, mayChooseBbr, roundTrips } from './congestion.ts'
 import { KINDS, pair, Random, seed, type Tape, turns } from './tape.ts'
@@ -295,6 +297,34 @@ if (mayChooseBbr)
       expect(algorithmOf(near.it)).toBe('bbr')
       near.it.abort()
     })
+  })
+
+if (LINUX)
+  test('a peer that reads slowly what the system has is lingered for', async () => {
+    const { near, far } = await pair('tcp', folder)
+    far.it.pause()
+    near.fill()
+    near.it.shutdown()
+    near.it.linger(60_000)
+    const acknowledged = (): number => {
+      expect(inform(descriptorOf(near.it['socket']))).toBe(true)
+      return info[INFO.bytesAcked]!
+    }
+    const into = [Buffer.alloc(1 << 16)]
+    let now = near.it.expire(near.it.due)
+    let before = acknowledged()
+    // More than the checks of a linger, and nothing that this process could see move.
+    for (let looks = 0; looks < 6; looks++) {
+      await until(() => far.it.take(into, 0, 0, into[0]!.length) >= 0 && acknowledged() !== before, 'bytes taken')
+      before = acknowledged()
+      now = near.it.expire(now)
+      expect(now).toBeGreaterThan(0)
+    }
+    for (let quiet = 0; quiet < 3; quiet++) now = near.it.expire(now)
+    expect(near.events).not.toContain('close:timeout')
+    expect(near.it.expire(now)).toBe(0)
+    expect(near.events.at(-1)).toBe('close:timeout')
+    far.it.abort()
   })
 
 test('a peer that never reads does not outlive the linger of who has finished', async () => {
