@@ -163,7 +163,10 @@ export class Carrier implements Handler {
 
   #ask(now: number): void {
     const session = this.#session!
-    if (!session.asks(now)) return
+    if (!session.asks(now)) {
+      if (this.#pacedFor !== 0 && session.turns.window.near) this.#pace(0)
+      return
+    }
     const path = this.#path!
     const { window } = session.turns
     // Only here: the path is long, and there is more to send than fits.
@@ -173,10 +176,15 @@ export class Carrier implements Handler {
     if (window.doubtful) window.systemRoundTrip(path.roundTrip)
     this.#relearn(path, window.rtt, now)
     // At the start TCP itself finds out how fast it may be, and what comes after a short one should not be held to that.
-    const paced = window.starting ? 0 : window.size
-    if (paced === this.#pacedFor) return
-    this.#pacedFor = paced
-    path.pace(paced === 0 ? Number.MAX_SAFE_INTEGER : (PACE * paced * 1000) / window.rtt)
+    this.#pace(window.starting ? 0 : window.size)
+  }
+
+  /** For a window of `size` bytes; 0: as fast as it goes. */
+  #pace(size: number): void {
+    if (size === this.#pacedFor) return
+    this.#pacedFor = size
+    const { rtt } = this.#session!.turns.window
+    this.#path!.pace(size === 0 ? Number.MAX_SAFE_INTEGER : (PACE * size * 1000) / rtt)
   }
 
   #relearn(path: Path, rtt: number, now: number): void {

@@ -310,6 +310,15 @@ describe('a long path with more to send than fits', () => {
     carrier.detach()
   })
 
+  test('nor when it turns out to be a short one, which is not asked about any more', async () => {
+    const { carrier, connection, session } = await busy(1000, 80)
+    while (connection.paces.length === 0) await turn()
+    session.turns.window.roundTrip(1, 0, performance.now())
+    connection.arrives(raw.ping(7))
+    expect(connection.paces.at(-1)).toBe(Number.MAX_SAFE_INTEGER)
+    carrier.detach()
+  })
+
   test('the system is asked for its round trip while the path is in doubt, and settles it', async () => {
     const { carrier, connection, session } = await busy(1000, 80)
     connection.roundTrip = 90
