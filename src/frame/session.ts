@@ -356,7 +356,10 @@ export class Session implements Frames {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
     if (!this.turns.attached) return null
     if (this.#streams.full) return null
-    if (this.#lastId === LIMIT.streamId) return null
+    if (this.#lastId === LIMIT.streamId) {
+      this.close(SESSION_CODE.SHUTDOWN, 'no stream id is left')
+      return null
+    }
     const stream = new Stream(this, ++this.#lastId, sink, false, this.#peerFirstCredit)
     this.#streams.add(stream)
     this.turns.open(stream, opening)

@@ -50,7 +50,7 @@ export const LIMIT = {
   streams: 32_768,
   /** Credit a side may hold on one stream. */
   credit: 16 * 1024 * 1024,
-  /** Stream ids; a session that used them up says GOAWAY and another begins. */
+  /** Stream ids; a session that used them up ends, and another begins. */
   streamId: 0xffff_ffff,
   /** Positions: a session ends before it has carried more. */
   position: Number.MAX_SAFE_INTEGER,

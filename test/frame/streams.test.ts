@@ -1,11 +1,28 @@
 // A stream's two directions and its ends, seen from its sink: what it is told, what it may do meanwhile, what is counted.
 import { describe, expect, test } from 'bun:test'
-import { MEMORY_LIMITS, Memory, RESET_CODE } from '../../src/frame/index.ts'
-import { ofType, Peer, raw } from './peer.ts'
+import { MEMORY_LIMITS, Memory, RESET_CODE, SESSION_CODE } from '../../src/frame/index.ts'
+import { LIMIT } from '../../src/frame/wire.ts'
+import { Collect, ofType, Peer, raw } from './peer.ts'
 
 const CREDIT = 4
 const FIN = 5
 const RESET = 6
+
+test('a session without a stream id left ends, so that its agent begins another one', () => {
+  const limit = LIMIT as { streamId: number }
+  const { streamId } = limit
+  limit.streamId = 2
+  try {
+    const peer = new Peer({ opener: true })
+    peer.open()
+    peer.open()
+    expect(peer.session.isOver).toBe(false)
+    expect(peer.session.open({ tunnel: 1, visitor: 'v', edge: 'e' }, new Collect())).toBeNull()
+    expect(peer.over).toMatchObject([{ by: 'self', code: SESSION_CODE.SHUTDOWN }])
+  } finally {
+    limit.streamId = streamId
+  }
+})
 
 describe('a sink that calls back from data()', () => {
   test('abort while queued bytes are flushed: counted once, no FIN, no more data', () => {
