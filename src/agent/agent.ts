@@ -316,7 +316,7 @@ class RunningAgent implements Agent {
       this.#tunnels.yieldAll()
       this.#retry('W-REPLACED', text, ASK_AGAIN_MS)
     } else {
-      this.#backoff.reset()
+      this.#backoff.restart()
       this.#retry('W-RELAY-GOODBYE', text, 0)
     }
   }
@@ -388,7 +388,8 @@ class RunningAgent implements Agent {
       this.#failed(new WarrenError(code, `${this.#address}: ${reason}`))
       return
     }
-    this.#backoff.sessionLasted(performance.now() - live.since)
+    if (code === 'W-RELAY-GOODBYE') this.#backoff.restart()
+    else this.#backoff.sessionLasted(performance.now() - live.since)
     if (this.#tunnels.allTaken) this.#retry('W-REPLACED', reason, ASK_AGAIN_MS)
     else this.#retry(code, reason, 0)
   }

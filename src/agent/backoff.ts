@@ -3,12 +3,15 @@
 
 const FIRST_MS = 100
 const MOST_MS = 10_000
+/** A relay that said goodbye is most likely being restarted, and everybody waits for it. */
+const GOODBYE_MOST_MS = 2_000
 /** A session that lasted so long was a success: the next wait is the first again. */
 const GOOD_MS = 1_000
 
 export class Backoff {
   readonly #random: () => number
   #ceiling = FIRST_MS
+  #most = MOST_MS
 
   /** `random` as Math.random. */
   constructor(random: () => number) {
@@ -18,7 +21,7 @@ export class Backoff {
   /** How long to wait now, in ms. */
   next(): number {
     const wait = Math.round(this.#random() * this.#ceiling)
-    this.#ceiling = Math.min(MOST_MS, this.#ceiling * 2)
+    this.#ceiling = Math.min(this.#most, this.#ceiling * 2)
     return wait
   }
 
@@ -28,5 +31,12 @@ export class Backoff {
 
   reset(): void {
     this.#ceiling = FIRST_MS
+    this.#most = MOST_MS
+  }
+
+  /** The relay said goodbye. */
+  restart(): void {
+    this.#ceiling = FIRST_MS
+    this.#most = GOODBYE_MOST_MS
   }
 }

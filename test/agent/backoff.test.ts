@@ -13,6 +13,16 @@ test('full jitter: anything from nothing to the ceiling', () => {
   expect([half.next(), half.next()]).toEqual([50, 100])
 })
 
+test('up to 2 s once the relay said goodbye, until a session has lasted', () => {
+  const backoff = new Backoff(() => 1)
+  backoff.next()
+  backoff.restart()
+  const waits = Array.from({ length: 7 }, () => backoff.next())
+  expect(waits).toEqual([100, 200, 400, 800, 1600, 2000, 2000])
+  backoff.sessionLasted(1_000)
+  expect(Array.from({ length: 8 }, () => backoff.next()).at(-1)).toBe(10_000)
+})
+
 test('only a session that lasted starts it anew', () => {
   const backoff = new Backoff(() => 1)
   backoff.next()
