@@ -72,7 +72,7 @@ export const ERRORS = {
     exit: EXIT.network,
     agent: 'forever',
     means:
-      'The relay has no file descriptor left for another connection, 64 processes of this key are connected already, or it cannot read or write its state.',
+      'The relay has no file descriptor left for another connection or port, 64 processes of this key are connected already, or it cannot read or write its state.',
     todo: 'Nothing at the agent; on the relay, look at its log, at the free space and at its limit of open files.',
   },
   'W-RELAY-UNKNOWN': {
@@ -134,7 +134,7 @@ export const ERRORS = {
     exit: EXIT.version,
     agent: 'ends',
     means:
-      'Something answers at that address, but it is not a warren relay. An agent that has served there before tries again.',
+      'Something answers at that address, but it is not a warren relay. An agent that was let in there since its start tries again.',
     todo: "Check the host and the port: it is the relay's control port that is wanted (7000 by default).",
   },
   'W-PORT-TAKEN': {
@@ -223,15 +223,18 @@ export const ERRORS = {
 
 export type Code = keyof typeof ERRORS
 
-/** What is behind the '#' of an invite. It may have been given in any wrong place, and errors end up in logs. */
-const SECRET = /#[A-Za-z0-9_-]{20,}/g
+/**
+ * What is behind the '#' of an invite, also of a damaged one, or looks like it. It may have been given in any wrong place,
+ * and errors end up in logs. No label of a host has more than 63 characters, and no fingerprint.
+ */
+const SECRET = /(?<=\/(#|%23))[^']{8,}|[A-Za-z0-9_-]{64,}/g
 
 /** An error that a person can act on. `message` is what happened here, in one sentence without a final stop. */
 export class WarrenError extends Error {
   readonly code: Code
 
   constructor(code: Code, message: string, options?: ErrorOptions) {
-    super(message.replace(SECRET, '#…'), options)
+    super(message.replace(SECRET, '…'), options)
     this.name = 'WarrenError'
     this.code = code
   }

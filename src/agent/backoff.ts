@@ -1,4 +1,4 @@
-// When to try again: 0.1 s, doubling to 10 s, each with full jitter, so that a thousand agents of one relay do not come
+// When to try again: 0.1 s, doubling to 10 s (2 s after a goodbye), each with full jitter, so that a thousand agents of one relay do not come
 // back in step.
 
 const FIRST_MS = 100

@@ -125,7 +125,7 @@ export class Service {
       }
       this.#answered(null, '')
       result.ok.shutdown()
-      result.ok.linger(PROBE_MS)
+      result.ok.linger(PROBE_MS, PROBE_MS)
       return LEAVING
     })
   }

@@ -44,8 +44,8 @@ export function exhausted(): boolean {
   try {
     closeSync(openSync('/dev/null', 'r'))
     return false
-  } catch {
-    return true
+  } catch (thrown) {
+    return thrown instanceof Error && 'code' in thrown && (thrown.code === 'EMFILE' || thrown.code === 'ENFILE')
   }
 }
 

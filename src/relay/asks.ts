@@ -1,6 +1,6 @@
 // What one session asks for while it lasts, BIND and UNBIND, in order. Each grant is a transaction on disk that all
-// sessions wait for, so what comes together is granted together, and not more often than GAP_MS: an agent that asks
-// and gives back without end holds up nobody.
+// sessions wait for, so what comes together is granted together, and those of one key not more often than GAP_MS: an
+// agent that asks and gives back without end holds up nobody.
 import { LIMIT, type TunnelAsked } from '../frame/index.ts'
 
 const GAP_MS = 100
@@ -13,18 +13,22 @@ export class Asks {
   readonly #grant: (asked: readonly TunnelAsked[]) => void
   readonly #release: (tunnel: number) => void
   readonly #onTooMany: () => void
+  readonly #processes: () => number
   #scheduled = false
   #timer: ReturnType<typeof setTimeout> | undefined
   #grantedAt = Number.NEGATIVE_INFINITY
 
+  /** `processes`: how many sessions of the key there are. */
   constructor(
     grant: (asked: readonly TunnelAsked[]) => void,
     release: (tunnel: number) => void,
     onTooMany: () => void,
+    processes: () => number,
   ) {
     this.#grant = grant
     this.#release = release
     this.#onTooMany = onTooMany
+    this.#processes = processes
   }
 
   /** Messages that wait for their turn. */
@@ -56,7 +60,7 @@ export class Asks {
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    const wait = this.#grantedAt + GAP_MS - performance.now()
+    const wait = this.#grantedAt + GAP_MS * this.#processes() - performance.now()
     if (wait > 0) this.#timer = setTimeout(this.#run, wait)
     else queueMicrotask(this.#run)
   }

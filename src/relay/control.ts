@@ -61,7 +61,8 @@ const remembered = v.object({
 
 export type OperatorOptions = {
   store: Store
-  pool: Pool
+  /** Made when a request needs it: by a command, it writes what a relay that was killed left as live. */
+  pool: () => Pool
   relay: { host: string; port: number; pin: Uint8Array }
   ports: { from: number; to: number }
   /** The live sessions of a key are to end. */
@@ -129,9 +130,9 @@ export class Operator {
         return { fingerprint: row.fingerprint, name: row.name }
       }
       case 'leases':
-        return pool.list()
+        return pool().list()
       case 'free': {
-        const result = pool.free(r.port)
+        const result = pool().free(r.port)
         if (result === 'none') throw new WarrenError('W-NOT-FOUND', `port ${r.port} is not leased`)
         if (result === 'live') throw new WarrenError('W-LEASE-LIVE', `port ${r.port} is in use by its agent`)
         this.#options.freed(r.port)
@@ -262,7 +263,7 @@ function askState(state: string, r: Request): Answer {
       const operator = new Operator({
         store,
         // It takes what was live for away, which is true: the relay is down.
-        pool: new Pool(store, ports, { quarantineMs: QUARANTINE.defaultMs, now: Date.now }),
+        pool: () => new Pool(store, ports, { quarantineMs: QUARANTINE.defaultMs, now: Date.now }),
         relay: { host, port, pin: certificateKeyHash(cert) },
         ports,
         revoked: () => {},

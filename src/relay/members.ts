@@ -85,6 +85,7 @@ export class Members {
       },
       id => this.#tunnels.release(member, id),
       () => session.close(SESSION_CODE.PROTOCOL, 'too many tunnel messages'),
+      () => this.#sessions.ofKey(print).length,
     )
     const session = new Session(
       {
@@ -200,9 +201,13 @@ export class Members {
       member.session.close(SESSION_CODE.REVOKED, 'the key was revoked')
   }
 
-  /** No new streams from any of them. */
+  /** No new streams from any of them. Nobody is let in any more, so those without a connection end, now and later. */
   goaway(why: string): void {
-    for (const member of this.#sessions.all()) member.session.goaway(SESSION_CODE.SHUTDOWN, why)
+    this.#ended = true
+    for (const { session } of this.#sessions.all()) {
+      if (session.attached) session.goaway(SESSION_CODE.SHUTDOWN, why)
+      else session.close(SESSION_CODE.SHUTDOWN, why)
+    }
   }
 
   end(why: string): void {

@@ -132,11 +132,8 @@ export class Pool {
    * current one: a late cleanup never frees the next owner's.
    */
   release(port: number, epoch: number): boolean {
-    try {
-      this.#time()
-    } catch {
-      // A disk that is full must not stop a cleanup. The release is in memory; the next expire() writes it, or throws.
-    }
+    // The release is in memory; the next expire() writes it, or throws.
+    this.#look()
     const lease = this.#leases.get(port)
     if (lease === undefined || lease.epoch !== epoch || !lease.live) return false
     this.#unsaved.set(port, this.#leave(lease))
@@ -167,7 +164,9 @@ export class Pool {
 
   /** All leases that others may not have, by port. */
   list(): LeaseRow[] {
-    this.#expireUntil(this.#time())
+    if (this.#stale) this.#reload()
+    this.#look()
+    this.#expireUntil(this.#clock.time)
     const names = new Map(this.store.listKeys().map(key => [key.fingerprint, key.name]))
     return [...this.#leases.values()]
       .filter(lease => lease.live || lease.heldAt + this.#quarantineMs > this.#clock.time)
@@ -287,6 +286,15 @@ export class Pool {
     this.#clock.look()
     if (this.#clock.time - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save(new Set())
     return this.#clock.time
+  }
+
+  /** As #time(), where a disk that is full is no reason to stop. */
+  #look(): void {
+    try {
+      this.#time()
+    } catch {
+      // Whoever writes next hears of it.
+    }
   }
 
   #expireUntil(now: number): number {

@@ -92,8 +92,8 @@ class RunningRelay implements Relay {
   readonly #operator: Listener
   readonly #expiry: ReturnType<typeof setInterval>
   #resolveClosed: (over: null) => void = () => {}
+  /** In this second. */
   #refusals = 0
-  #refusalsSince = Number.NEGATIVE_INFINITY
   #draining = false
   #stopped = false
 
@@ -161,7 +161,7 @@ class RunningRelay implements Relay {
     this.control = formatHostPort(publicHost, this.#listener.port)
     const operator = new Operator({
       store,
-      pool: this.#pool,
+      pool: () => this.#pool,
       relay: { host: publicHost, port: this.#listener.port, pin: certificate.pin },
       ports: options.ports,
       revoked: key => this.#members.revoke(key),
@@ -224,16 +224,16 @@ class RunningRelay implements Relay {
   }
 
   #refused(from: string, key: Uint8Array | null, reason: string): void {
-    const now = performance.now()
-    if (now - this.#refusalsSince >= 1_000) {
-      const untold = this.#refusals - REFUSALS_TOLD
-      if (untold > 0) this.#log.warn('more agents were refused than is told', { refused: untold })
-      this.#refusals = 0
-      this.#refusalsSince = now
-    }
+    if (this.#refusals === 0) setTimeout(() => this.#nextRefusals(), 1_000).unref()
     this.#refusals += 1
     if (this.#refusals > REFUSALS_TOLD) return
     this.#emit({ event: 'agent', state: 'refused', key: key === null ? '' : fingerprint(key), name: '', from, reason })
+  }
+
+  #nextRefusals(): void {
+    const untold = this.#refusals - REFUSALS_TOLD
+    this.#refusals = 0
+    if (untold > 0) this.#log.warn('more agents were refused than is told', { refused: untold })
   }
 
   #expire(): void {

@@ -250,6 +250,7 @@ export class Tunnels {
 
   /** Visitors that waited go to the new session; called once it can carry them. */
   admitWaiting(member: Member): void {
+    if (!member.session.attached) return
     for (const tunnel of member.tunnels.values())
       for (const waiting of [...tunnel.waiting]) {
         waiting.leave()

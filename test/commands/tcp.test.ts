@@ -107,6 +107,21 @@ describe('the relay of a command line', () => {
       expect(said).toStartWith('W-INVITE-FORM ')
       expect(said).not.toContain(token.slice(0, 20))
     }
+    const secret = single.slice(single.indexOf('#') + 1)
+    const lost = [
+      secret,
+      single.replace('#', '%23'),
+      single.replace('#', ''),
+      `${single.slice(0, 60)} ${single.slice(60)}`,
+    ]
+    for (const text of lost)
+      for (const said of [
+        await failure(() => relayFrom({ relay: text }, undefined)),
+        await failure(async () => tunnelsOf([text], undefined, undefined)),
+        await failure(async () => tunnelsOf(['1'], text, undefined)),
+        await failure(async () => tunnelsOf(['1'], undefined, text)),
+      ])
+        for (let at = 0; at < secret.length - 12; at++) expect(said).not.toContain(secret.slice(at, at + 12))
     for (const text of [single, ...places]) {
       const said = await failure(async () => tunnelsOf([text], undefined, undefined))
       expect(said).toStartWith('W-ADDRESS ')

@@ -4,12 +4,13 @@ import { Asks } from '../../src/relay/asks.ts'
 
 const tunnel = (id: number) => ({ id, name: `s${id}`, port: null })
 
-function watched() {
+function watched(processes = 1) {
   const done: (number[] | number)[] = []
   const asks = new Asks(
     asked => done.push(asked.map(({ id }) => id)),
     id => done.push(id),
     () => done.push(-1),
+    () => processes,
   )
   return { asks, done }
 }
@@ -42,6 +43,18 @@ test('what is given back and asked for again waits its turn, in order', async ()
   expect(done).toEqual([[1], 1, [1]])
   jest.advanceTimersByTime(200)
   expect(done).toEqual([[1], 1, [1], 1, [1], 1])
+})
+
+test('each of a key’s processes waits for the others', async () => {
+  const { asks, done } = watched(3)
+  asks.bind(tunnel(1))
+  await null
+  asks.unbind(1)
+  asks.bind(tunnel(1))
+  jest.advanceTimersByTime(299)
+  expect(done).toEqual([[1]])
+  jest.advanceTimersByTime(2)
+  expect(done).toEqual([[1], 1, [1]])
 })
 
 test('more than may wait is too many', () => {

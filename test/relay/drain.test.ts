@@ -49,14 +49,18 @@ test('a stream that has ended at the agent reaches a slow visitor whole, though 
   server.close()
 }, 30_000)
 
-test('neither side waits for a link that is broken with nothing open', async () => {
+test('neither side waits for a link that is broken, the agent with nothing open', async () => {
+  const server = await serveAtOnce()
+  const { port: service } = server.address() as net.AddressInfo
   for (const side of ['relay', 'agent'] as const) {
     const running = await runRelay({ drainMs: 20_000 })
     const link = new Link(running.port)
     const invite = link.invite(running.relay.firstInvite!)
     const folder = join(temporaryFolder(), 'agent')
-    const watched = await runAgent(invite, folder, ['a=127.0.0.1:1'], { drainMs: 20_000 })
-    await portOf(watched, 'a')
+    const watched = await runAgent(invite, folder, [`a=127.0.0.1:${service}`], { drainMs: 20_000 })
+    const visitor = net.connect({ port: await portOf(watched, 'a'), host: '127.0.0.1' }).on('error', () => {})
+    if (side === 'relay') await watched.until(e => e.event === 'stream' && e.state === 'open')
+    else visitor.destroy()
     link.state = 'down'
     link.cut()
     await watched.until(e => e.event === 'session' && e.state === 'held')
@@ -66,5 +70,7 @@ test('neither side waits for a link that is broken with nothing open', async () 
     expect(performance.now() - began).toBeLessThan(5_000)
     watched.agent.stop()
     running.relay.stop()
+    visitor.destroy()
   }
+  server.close()
 }, 60_000)

@@ -587,6 +587,14 @@ describe('when the disk fails', () => {
     expect(bench.take(B).port).toBe(20_000)
   })
 
+  test('leases are listed all the same', () => {
+    const bench = new Bench()
+    const { port } = bench.take(A)
+    breakDisk(bench)
+    bench.pass(HOUR)
+    expect(bench.pool.list()).toMatchObject([{ port, state: 'live' }])
+  })
+
   for (const passed of [0, HOUR]) {
     test(`a release still counts, and is written when it can be, ${passed} ms later`, () => {
       const bench = new Bench({ to: 20_000 })

@@ -260,6 +260,24 @@ test('a key has 256 ports at most, however many processes ask for them', async (
   for (const { agent } of [first, second]) agent.stop()
 })
 
+test('a look at a service that goes on talking ends all the same', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const feed = net.createServer({ allowHalfOpen: true }, socket => {
+    const timer = setInterval(() => socket.write('news\n'), 50)
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      clearInterval(timer)
+      resolve()
+    })
+  })
+  feed.listen(0, '127.0.0.1')
+  const local = `a=127.0.0.1:${(feed.address() as net.AddressInfo).port}`
+  const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [local])
+  await promise
+  agent.agent.stop()
+  feed.close()
+}, 20_000)
+
 test('a port outside the range is an error that names the range', async () => {
   const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}@80`])
   const error = await agent.agent.closed

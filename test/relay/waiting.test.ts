@@ -98,6 +98,15 @@ function away() {
   }
 }
 
+test('a tunnel that is granted between two connections lets nobody in before the next one', () => {
+  const { tunnels, member, visit, back } = away()
+  const visitor = visit()
+  visitor.handler?.onData(Buffer.from('early'))
+  tunnels.admitWaiting(member)
+  expect(visitor.aborted).toBe(false)
+  expect(back()).toContain('early')
+})
+
 test('a session has a service once, and none any more when the relay is shutting down', () => {
   const { tunnels, member, closed } = away()
   const ask = (id: number, name: string) => tunnels.grant(new Uint8Array(32), member, [{ id, name, port: null }])
