@@ -93,7 +93,11 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
   return {
     date: new Date().toISOString().slice(0, 10),
     commit: `${git('rev-parse', '--short', 'HEAD') || 'unknown'}${git('status', '--porcelain', '-uno') === '' ? '' : '+'}`,
-    command: `bun run bench ${Bun.argv.slice(2).join(' ')}`.trim(),
+    // Where its page went is nobody else's.
+    command: `npm run bench -- ${Bun.argv
+      .slice(2)
+      .join(' ')
+      .replace(/--page \S+/, '')}`.trim(),
     machine: machine(),
     rounds: plan.rounds,
     seconds: plan.seconds,

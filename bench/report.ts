@@ -193,7 +193,7 @@ export async function writePage(
 
 ${header.date}, at commit ${header.commit}, on ${header.machine}. ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C),
 after one that does not count, with the load, both ends and the service on this one machine; load average before: ${header.load}.
-Repeat it with \`bun run bench:setup\` and \`${header.command}\`; [bench/README.md](../bench/README.md) says how it
+Repeat it with \`npm run bench:setup\` and \`${header.command}\`; [bench/README.md](../bench/README.md) says how it
 measures. Every value of every round is in [results.json](${folder.slice(dirname(file).length + 1)}/results.json).
 
 A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
