@@ -19,14 +19,15 @@ export class LiveScreen {
   #measure: (() => Measure) | null = null
   #timer: NodeJS.Timeout | null = null
   #due = 0
-  #drawn = 0
-  #sampled = 0
+  #drawn = Number.NEGATIVE_INFINITY
+  #sampled = Number.NEGATIVE_INFINITY
   #columns = 0
+  #rows = 0
 
   constructor(role: 'agent' | 'relay', version: string, terminal: Terminal, out: Output) {
     this.#terminal = terminal
     this.#out = out
-    this.#model = newModel(role, version, Date.now())
+    this.#model = newModel(role, version, steadyNow())
     terminal.hold(out)
     terminal.onResize(this.#resized)
     process.on('SIGTSTP', this.#suspend)
@@ -35,7 +36,7 @@ export class LiveScreen {
   }
 
   event(event: Event): void {
-    const now = Date.now()
+    const now = steadyNow()
     this.#model = reduce(this.#model, event, now)
     this.#drawBy(Math.max(now, this.#drawn + FRAME_MS))
   }
@@ -68,14 +69,14 @@ export class LiveScreen {
       clearTimeout(this.#timer)
     }
     this.#due = due
-    this.#timer = setTimeout(() => this.#draw(), Math.max(0, due - Date.now()))
+    this.#timer = setTimeout(() => this.#draw(), Math.max(0, due - steadyNow()))
     // What runs keeps the process alive; its picture does not.
     this.#timer.unref()
   }
 
   #draw(): void {
     this.#timer = null
-    const now = Date.now()
+    const now = steadyNow()
     // A sample for every frame would make rates jump with the frames.
     if (now - this.#sampled >= IDLE_MS) {
       this.#sampled = now
@@ -91,11 +92,12 @@ export class LiveScreen {
   #paint(): void {
     const { columns, rows, color } = this.#terminal
     let out = ''
-    if (columns !== this.#columns) {
-      // The terminal wrapped its lines anew, maybe before it said so: what stands there is not where it was drawn.
+    if (columns !== this.#columns || rows < this.#rows) {
+      // The terminal wrapped its lines anew or scrolled, maybe before it said so: what stands there is not where it was drawn.
       out = this.#region.erase(columns)
-      this.#columns = columns
     }
+    this.#columns = columns
+    this.#rows = rows
     // The last column stays free: some terminals wrap as soon as it is written.
     out += this.#region.update(clip(render(this.#model, columns - 1, color), rows - 1))
     if (out !== '') this.#out.write(out)
@@ -114,6 +116,9 @@ export class LiveScreen {
     this.#paint()
   }
 }
+
+/** In ms, for differences: a wall clock that is set back must not stop the picture. */
+const steadyNow = (): number => Math.round(performance.now())
 
 /** A region taller than the terminal could not be updated in place: its top would have scrolled away. */
 export function clip(lines: readonly string[], rows: number): readonly string[] {
