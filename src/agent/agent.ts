@@ -6,7 +6,7 @@ import { type AckBody, LIMIT, Memory, type Over, RESET_CODE, SESSION_CODE, Sessi
 import type { KeyPair } from '../identity/index.ts'
 import { type Break, Carrier, Splice } from '../link/index.ts'
 import { type Connection, type Dialing, type Handler, refuseUnsafeEnvironment } from '../net/index.ts'
-import type { Emit } from '../telemetry/events.ts'
+import type { Emit, Event } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Backoff } from './backoff.ts'
 import type { Greeted } from './greeting.ts'
@@ -232,8 +232,10 @@ class RunningAgent implements Agent {
       this.#failed(mistake)
       return null
     }
-    if (first !== undefined && errors.length === ack.tunnels.length) {
+    // INIT may not have had room for all of them, and the others may be to be had.
+    if (first !== undefined && errors.length === this.#options.tunnels.length) {
       connection.abort()
+      if (errors.every(error => error.code === 'W-REPLACED')) this.#tunnels.yieldAll()
       this.#retry(first.code, first.message, first.code === 'W-REPLACED' ? ASK_AGAIN_MS : 0)
       return null
     }
@@ -297,7 +299,7 @@ class RunningAgent implements Agent {
 
   #askAgain(): void {
     const session = this.#live?.session
-    if (session?.attached) this.#tunnels.askAgain(session)
+    if (session?.attached && !this.#ending) this.#tunnels.askAgain(session)
   }
 
   #roundTrip(ms: number): void {
@@ -333,7 +335,7 @@ class RunningAgent implements Agent {
     const reason = BREAKS[how]
     if (holdMs === 0 || this.#over) return live.session.lost(reason)
     const streams = live.splices.size
-    this.#emit({ event: 'session', state: 'held', relay: this.#address, streams, holdMs, reason })
+    this.#emitOf(live, { event: 'session', state: 'held', relay: this.#address, streams, holdMs, reason })
     live.hold = {
       since: performance.now(),
       timer: setTimeout(() => this.#expire(live, `not resumed within ${holdMs / 1000} s`), holdMs),
@@ -345,7 +347,8 @@ class RunningAgent implements Agent {
     const { hold } = live
     if (hold === null) return null
     if (!answer.ok) {
-      if (answer.code === SESSION_CODE.REPLACED) this.#tunnels.yieldAll()
+      // A leftover of before another process had them says nothing of what the session since then has.
+      if (answer.code === SESSION_CODE.REPLACED && this.#live === live) this.#tunnels.yieldAll()
       this.#expire(live, 'the relay no longer has the session')
       return null
     }
@@ -356,7 +359,7 @@ class RunningAgent implements Agent {
     clearTimeout(hold.timer)
     live.hold = null
     const replayed = live.carrier.resume(connection, answer.position, NOTHING, rest)
-    this.#emit({
+    this.#emitOf(live, {
       event: 'session',
       state: 'resumed',
       relay: this.#address,
@@ -367,8 +370,14 @@ class RunningAgent implements Agent {
     return live.carrier
   }
 
+  /** A session that another one has followed tells nothing more of itself but its streams. */
+  #emitOf(live: Live, event: Event): void {
+    if (this.#live === live) this.#emit(event)
+  }
+
   #expire(live: Live, reason: string): void {
-    this.#emit({ event: 'session', state: 'expired', relay: this.#address, streams: live.splices.size, reason })
+    const streams = live.splices.size
+    this.#emitOf(live, { event: 'session', state: 'expired', relay: this.#address, streams, reason })
     live.session.lost(reason)
   }
 

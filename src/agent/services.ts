@@ -47,6 +47,8 @@ export class Service {
   bound = false
   /** The relay was asked for that in this session, and has not answered yet. */
   asking = false
+  /** It was told that the tunnel is open, and not yet that it is closed. */
+  told = false
   /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */
   taken = false
   /** Bytes to visitors and from them, of the streams that are closed. */

@@ -11,6 +11,8 @@ import { Service } from './services.ts'
 const INIT_ROOM = 3_072
 const TUNNEL_BYTES = 32
 
+const TAKEN = 'another process of this key took it'
+
 export type Traffic = { sent: number; received: number }
 
 export class Tunnels {
@@ -72,11 +74,13 @@ export class Tunnels {
     const { spec } = service
     if ('refused' in answer) {
       const { code, message } = tunnelError(answer)
+      this.#tellClosed(service, code === 'W-REPLACED' ? TAKEN : message)
       // That it is still the other's is no news.
       if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
     } else {
       service.bound = true
       service.taken = false
+      service.told = true
       this.#emit({
         event: 'tunnel',
         name: spec.name,
@@ -92,12 +96,17 @@ export class Tunnels {
     if (service === undefined) return
     service.bound = false
     service.taken = true
-    const { spec } = service
-    this.#emit({ event: 'tunnel-closed', name: spec.name, address: '', reason: 'another process of this key took it' })
+    this.#tellClosed(service, TAKEN)
   }
 
   yieldAll(): void {
-    for (const service of this.#services) service.taken = true
+    for (const { id } of this.#services) this.taken(id)
+  }
+
+  #tellClosed(service: Service, reason: string): void {
+    if (!service.told) return
+    service.told = false
+    this.#emit({ event: 'tunnel-closed', name: service.spec.name, address: '', reason })
   }
 
   get allTaken(): boolean {

@@ -15,6 +15,7 @@ export class Asks {
   readonly #onTooMany: () => void
   readonly #processes: () => number
   #scheduled = false
+  #stopped = false
   #timer: ReturnType<typeof setTimeout> | undefined
   #grantedAt = Number.NEGATIVE_INFINITY
 
@@ -44,14 +45,15 @@ export class Asks {
     this.#add(tunnel)
   }
 
-  /** What waits is forgotten. */
+  /** What waits is forgotten, and what still comes: the agent takes no streams any more. */
   stop(): void {
+    this.#stopped = true
     this.#waiting.length = 0
-    this.#scheduled = false
     clearTimeout(this.#timer)
   }
 
   #add(message: TunnelAsked | number): void {
+    if (this.#stopped) return
     if (this.#waiting.length === MOST) return this.#onTooMany()
     this.#waiting.push(message)
     this.#schedule()

@@ -5,6 +5,23 @@ import { parseTunnel } from '../../src/config/index.ts'
 import type { Session } from '../../src/frame/index.ts'
 import type { Event } from '../../src/telemetry/events.ts'
 
+test('a tunnel that was told to be open is told to be closed, once, however it was lost', () => {
+  const events: Event[] = []
+  const tunnels = new Tunnels(['a=1', 'b=2', 'c=3', 'd=4'].map(parseTunnel), event => events.push(event))
+  const closed = () => events.flatMap(e => (e.event === 'tunnel-closed' ? [e.name] : []))
+  for (const id of [0, 1, 2]) tunnels.answered({ id, host: 'relay.example.com', port: 20_000 + id, epoch: 1 })
+  tunnels.taken(0)
+  expect(closed()).toEqual(['a'])
+  // Another session.
+  tunnels.unbind()
+  tunnels.answered({ id: 1, refused: 'W-REPLACED', why: 'another process of this key has it' })
+  expect(closed()).toEqual(['a', 'b'])
+  tunnels.yieldAll()
+  expect(closed()).toEqual(['a', 'b', 'c'])
+  expect(tunnels.allTaken).toBe(true)
+  tunnels.stop()
+})
+
 test('a tunnel is asked for once, and again when it was refused', () => {
   const events: Event[] = []
   const tunnels = new Tunnels(['a=1', 'b=2'].map(parseTunnel), event => events.push(event))

@@ -72,6 +72,7 @@ test('of a session that is over nothing is granted any more', async () => {
   const { asks, done } = watched()
   asks.bind(tunnel(1))
   asks.stop()
+  asks.bind(tunnel(2))
   await null
   jest.advanceTimersByTime(1_000)
   expect(done).toEqual([])

@@ -278,6 +278,25 @@ test('a look at a service that goes on talking ends all the same', async () => {
   feed.close()
 }, 20_000)
 
+test('an agent whose first tunnels another process has keeps the others, also over a new session', async () => {
+  const own = await runRelay()
+  const link = new Link(own.port)
+  const folder = join(temporaryFolder(), 'agent')
+  const services = Array.from({ length: 120 }, (_, i) => `${'service'.repeat(5)}-${i}=127.0.0.1:${hello}`)
+  const last = `${'service'.repeat(5)}-119`
+  const first = await runAgent(link.invite(own.relay.firstInvite!), folder, services, { holdMs: 0 })
+  const port = await portOf(first, last)
+  // As many as go into a registration, and some.
+  const second = await runAgent(`127.0.0.1:${link.port}`, folder, services.slice(0, 100))
+  await second.until(tunnelled(`${'service'.repeat(5)}-99`))
+  await first.until(e => e.event === 'tunnel-closed' && e.name.endsWith('-99'))
+  first.events.length = 0
+  link.cut()
+  expect(await portOf(first, last)).toBe(port)
+  expect((await visit(port)).said).toBe('hello')
+  for (const { agent } of [first, second]) agent.stop()
+}, 15_000)
+
 test('a port outside the range is an error that names the range', async () => {
   const agent = await runAgent(await invite(state), join(temporaryFolder(), 'agent'), [`a=127.0.0.1:${hello}@80`])
   const error = await agent.agent.closed
