@@ -1,6 +1,13 @@
 // RESUME: how a session whose connection broke goes on over another one. It dials once a second, a few dials at a time,
 // because the kernel tries a lost SYN again only after 1, 3 and 7 s; the first through its handshake resumes.
-import { packResumeBody, type Resumption, readResumption, resumeFrame, type Session } from '../frame/index.ts'
+import {
+  packResumeBody,
+  type Resumption,
+  readResumption,
+  resumeFrame,
+  SESSION_CODE,
+  type Session,
+} from '../frame/index.ts'
 import { EXPORTER_LENGTH, exporterLabel, type KeyPair, transcript } from '../identity/index.ts'
 import type { Connection, Dialing, Handler } from '../net/index.ts'
 import { type Greeted, greet, type KnownRelay } from './greeting.ts'
@@ -25,7 +32,7 @@ export class Resuming {
   /** The dial that got through: the others are given up. */
   #through: Dialing | null = null
 
-  /** `onAnswer` is called once at most; dials that fail are followed by others until stop(). */
+  /** `onAnswer` is called once at most; dials that fail, or meet a relay that is busy, are followed by others until stop(). */
   constructor(relay: KnownRelay, key: KeyPair, what: Resumable, onAnswer: OnAnswer) {
     this.#relay = relay
     this.#key = key
@@ -60,6 +67,9 @@ export class Resuming {
         this.#dials.delete(dialing)
         if (this.#through === dialing) this.#through = null
         if ('error' in result) return null
+        const { answer } = result.ok
+        // The relay cannot look for the session now: another dial may find it, for as long as it is held.
+        if (!answer.ok && answer.code === SESSION_CODE.BUSY) return null
         this.stop()
         return this.#onAnswer(result.ok)
       },

@@ -2,10 +2,24 @@
 import { expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { Resuming } from '../../src/agent/resumption.ts'
-import { Memory, Session } from '../../src/frame/index.ts'
-import { createKey } from '../../src/identity/index.ts'
-import { listen } from '../../src/net/index.ts'
+import { ALPN, Memory, refusalFrame, SESSION_CODE, Session } from '../../src/frame/index.ts'
+import { certificateKeyHash, createKey } from '../../src/identity/index.ts'
+import { listen, listenTls } from '../../src/net/index.ts'
 import { temporaryFolder } from '../folder.ts'
+import { certificate } from '../net/certificate.ts'
+
+function idle(): Session {
+  return new Session(
+    {
+      opener: false,
+      peerFirstCredit: 65_536,
+      deadAfter: 5_000,
+      memory: new Memory(),
+      events: { opened() {}, wake() {}, over() {} },
+    },
+    0,
+  )
+}
 
 test('dials that hang in a handshake do not stop the next ones', async () => {
   const dialled = Promise.withResolvers<number>()
@@ -17,16 +31,7 @@ test('dials that hang in a handshake do not stop the next ones', async () => {
     if (dials === 7) dialled.resolve(performance.now() - began)
     return { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
   })
-  const session = new Session(
-    {
-      opener: false,
-      peerFirstCredit: 65_536,
-      deadAfter: 5_000,
-      memory: new Memory(),
-      events: { opened() {}, wake() {}, over() {} },
-    },
-    0,
-  )
+  const session = idle()
   const relay = { host: '127.0.0.1', port: silent.port, pin: new Uint8Array(32) }
   const key = createKey(join(temporaryFolder(), 'agent.key'), 'test')
   const resuming = new Resuming(relay, key, { session, id: new Uint8Array(16), attempt: 0 }, () => null)
@@ -36,3 +41,42 @@ test('dials that hang in a handshake do not stop the next ones', async () => {
   resuming.stop()
   silent.stop()
 }, 20_000)
+
+test('a relay that is busy is asked again', async () => {
+  const codes: number[] = [SESSION_CODE.BUSY, SESSION_CODE.UNKNOWN]
+  const { key, cert } = certificate
+  const busy = listenTls(
+    {
+      host: '127.0.0.1',
+      port: 0,
+      key,
+      cert,
+      alpn: ALPN,
+      handshakeMs: 5_000,
+      admit: () => true,
+      onHandshakeEnd() {},
+    },
+    connection => ({
+      onData: () => {
+        const frame = refusalFrame(codes.shift() ?? SESSION_CODE.BUSY, '')
+        connection.write(frame, 0, frame.length)
+        connection.shutdown()
+        return true
+      },
+      onDrain() {},
+      onEnd() {},
+      onClose() {},
+    }),
+  )
+  const relay = { host: '127.0.0.1', port: busy.port, pin: certificateKeyHash(cert) }
+  const agentKey = createKey(join(temporaryFolder(), 'agent.key'), 'test')
+  const answer = Promise.withResolvers<unknown>()
+  const resuming = new Resuming(relay, agentKey, { session: idle(), id: new Uint8Array(16), attempt: 0 }, answered => {
+    answer.resolve(answered.answer)
+    return null
+  })
+  expect(await answer.promise).toMatchObject({ ok: false, code: SESSION_CODE.UNKNOWN })
+  expect(codes).toEqual([])
+  resuming.stop()
+  busy.stop()
+}, 10_000)
