@@ -21,6 +21,8 @@ export class LiveScreen {
   #due = 0
   #drawn = Number.NEGATIVE_INFINITY
   #sampled = Number.NEGATIVE_INFINITY
+  /** Stopped, and gone on behind the shell's prompt: nothing is drawn there. */
+  #behind = false
   #columns = 0
   #rows = 0
 
@@ -90,6 +92,7 @@ export class LiveScreen {
   }
 
   #paint(): void {
+    if (this.#behind && !this.#toFront()) return
     const { columns, rows, color } = this.#terminal
     let out = ''
     if (columns !== this.#columns || rows < this.#rows) {
@@ -112,8 +115,16 @@ export class LiveScreen {
   }
 
   readonly #resume = (): void => {
-    this.#terminal.hold(this.#out)
+    this.#behind = true
     this.#paint()
+  }
+
+  /** Nothing tells that a shell has brought a job to the front that ran. */
+  #toFront(): boolean {
+    if (!this.#terminal.ours) return false
+    this.#behind = false
+    this.#terminal.hold(this.#out)
+    return true
   }
 }
 

@@ -18,6 +18,11 @@ export class Terminal {
     return able && isForeground() ? new Terminal() : null
   }
 
+  /** Whether it is this job's: behind `bg` the shell's prompt stands there. */
+  get ours(): boolean {
+    return isForeground()
+  }
+
   get columns(): number {
     return this.#stdout.columns || 80
   }

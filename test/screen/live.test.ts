@@ -6,13 +6,20 @@ import type { Terminal } from '../../src/screen/terminal.ts'
 import type { Event } from '../../src/telemetry/events.ts'
 import { until } from '../e2e/warren.ts'
 
+/** In which some frames would have come. */
+const FRAMES_MS = 700
+
 function shown() {
   const terminal = {
     columns: 100,
     rows: 40,
     color: false,
     resized: () => {},
-    hold() {},
+    ours: true,
+    holds: 0,
+    hold() {
+      terminal.holds++
+    },
     release() {},
     onResize(act: () => void) {
       terminal.resized = act
@@ -50,6 +57,23 @@ test('a terminal that becomes lower is drawn anew, as its top lines have scrolle
   expect(seen.text).toStartWith('\x1b[')
   expect(seen.text.slice(0, 12)).toContain('A\r\x1b[J')
   expect(seen.text).toContain('Session')
+  screen.close()
+})
+
+test('in the background nothing is drawn, and to the front it comes back', async () => {
+  const { terminal, seen, output, screen } = shown()
+  await output.flush()
+  terminal.ours = false
+  process.emit('SIGCONT')
+  seen.text = ''
+  terminal.resized()
+  screen.event(tunnel(1))
+  await Bun.sleep(FRAMES_MS)
+  expect(seen.text).toBe('')
+  expect(terminal.holds).toBe(1)
+  terminal.ours = true
+  await until(() => seen.text.includes('web1'), 'the picture')
+  expect(terminal.holds).toBe(2)
   screen.close()
 })
 
