@@ -165,7 +165,7 @@ export class Members {
       return false
     }
     const replayed = carrier.resume(connection, body.position, resumedFrame(session.position()), NOTHING)
-    const { fingerprint: key, name, splices } = member
+    const { fingerprint: key, name, splices, from: was } = member
     member.from = formatHostPort(connection.remoteHost, connection.remotePort)
     const afterMs = Math.round(heldMs)
     this.#emit({
@@ -177,6 +177,7 @@ export class Members {
       streams: splices.size,
       replayed,
       afterMs,
+      was,
     })
     this.#tunnels.admitWaiting(member)
     return true

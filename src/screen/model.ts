@@ -258,11 +258,9 @@ function onAgent(model: Model, event: Event & { event: 'agent' }): Model {
   const { state, key, name, from } = event
   if (state === 'refused') return model
   // One key may have several sessions, each from an address of its own, and a session that is resumed has a new one.
-  const known = model.agents.findIndex(agent => agent.key === key && agent.from === from)
-  const broken = model.agents.findIndex(agent => agent.key === key && agent.held !== null)
-  const same = model.agents.findIndex(agent => agent.key === key)
-  const before = state === 'resumed' ? [known, broken, same].find(index => index !== -1) : known
-  const others = before === undefined || before === -1 ? model.agents : model.agents.toSpliced(before, 1)
+  const at = event.was ?? from
+  const before = model.agents.findIndex(agent => agent.key === key && agent.from === at)
+  const others = before === -1 ? model.agents : model.agents.toSpliced(before, 1)
   if (state === 'gone') return { ...model, agents: others }
   return { ...model, agents: [...others, { key, name, from, held: state === 'held' ? (event.streams ?? 0) : null }] }
 }

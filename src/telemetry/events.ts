@@ -50,9 +50,10 @@ export type Event =
       reason?: string
       /** `held`, `resumed`: how many streams. */
       streams?: number
-      /** `resumed`: bytes sent a second time, and how long it was held. */
+      /** `resumed`: bytes sent a second time, how long it was held, and its `from` until then. */
       replayed?: number
       afterMs?: number
+      was?: string
     }
   /** The process is draining: no new streams, `streams` still open. */
   | { event: 'draining'; streams: number; graceMs: number }

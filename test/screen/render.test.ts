@@ -259,12 +259,15 @@ Visitors   203.0.113.9:51514   5432   open 0 s`)
     expect(show(after('relay', ready, agent('a', 'connected', 'x:1'), held))).toContain(
       'Agents     a   from x:1   link lost, 3 streams held   SHA256:a',
     )
-    const back = agent('a', 'resumed', 'y:9')
+    const back = { ...agent('a', 'resumed', 'y:9'), was: 'x:1' } as Event
     const addresses = (...events: Event[]) => after('relay', ...events).agents.map(one => one.from)
     expect(addresses(agent('a', 'connected', 'x:1'), agent('a', 'connected', 'x:2'), held, back)).toEqual([
       'x:2',
       'y:9',
     ])
+    // Of two that are held it is not just any one.
+    const both = [agent('a', 'held', 'x:2'), agent('a', 'held', 'x:1')]
+    expect(addresses(...both, back)).toEqual(['x:2', 'y:9'])
     // The relay may learn of the break only by the agent that is back.
     expect(addresses(agent('a', 'connected', 'x:1'), back)).toEqual(['y:9'])
     expect(addresses(agent('a', 'connected', 'x:1'), held, agent('a', 'gone', 'x:1'))).toEqual([])
