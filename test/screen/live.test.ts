@@ -1,22 +1,26 @@
-// The live screen against a terminal that is not there: what it writes, and when.
-import { expect, spyOn, test } from 'bun:test'
+// The live screen against a terminal that is not there, on a clock of the test's own: what it writes, and when.
+import { afterEach, beforeEach, expect, jest, spyOn, test } from 'bun:test'
 import { LiveScreen } from '../../src/screen/live.ts'
 import { Output } from '../../src/screen/output.ts'
 import type { Terminal } from '../../src/screen/terminal.ts'
 import type { Event } from '../../src/telemetry/events.ts'
-import { until } from '../e2e/warren.ts'
 
-/** In which some frames would have come. */
-const FRAMES_MS = 700
+beforeEach(() => {
+  jest.useFakeTimers()
+})
+
+afterEach(() => {
+  jest.useRealTimers()
+})
 
 function shown() {
   const terminal = {
     columns: 100,
     rows: 40,
     color: false,
-    resized: () => {},
     ours: true,
     holds: 0,
+    resized: () => {},
     hold() {
       terminal.holds++
     },
@@ -26,14 +30,24 @@ function shown() {
     },
     offResize() {},
   }
-  const seen = { text: '' }
+  let written = ''
   const output = new Output({
     push: text => {
-      seen.text += text
+      written += text
     },
   })
   const screen = new LiveScreen('agent', '1.2.3', terminal as unknown as Terminal, output)
-  return { terminal, seen, output, screen }
+  /** What is written within a second. */
+  async function second(): Promise<string> {
+    for (let frame = 0; frame < 4; frame++) {
+      jest.advanceTimersByTime(250)
+      await output.flush()
+    }
+    const text = written
+    written = ''
+    return text
+  }
+  return { terminal, second, screen }
 }
 
 const tunnel = (n: number): Event => ({
@@ -44,47 +58,44 @@ const tunnel = (n: number): Event => ({
 })
 
 test('a terminal that becomes lower is drawn anew, as its top lines have scrolled away', async () => {
-  const { terminal, seen, output, screen } = shown()
+  const { terminal, second, screen } = shown()
   screen.event({ event: 'session', state: 'connected', relay: 'r:7000', rtt: null })
   for (let n = 0; n < 5; n++) screen.event(tunnel(n))
-  await until(() => seen.text.includes('web4'), 'all tunnels')
-  await output.flush()
-  seen.text = ''
+  expect(await second()).toContain('web4')
   terminal.rows = 12
   terminal.resized()
-  await output.flush()
+  const text = await second()
   // Up to its first line, and everything from there on erased.
-  expect(seen.text).toStartWith('\x1b[')
-  expect(seen.text.slice(0, 12)).toContain('A\r\x1b[J')
-  expect(seen.text).toContain('Session')
+  expect(text).toStartWith('\x1b[')
+  expect(text.slice(0, 12)).toContain('A\r\x1b[J')
+  expect(text).toContain('Session')
   screen.close()
 })
 
 test('in the background nothing is drawn, and to the front it comes back', async () => {
-  const { terminal, seen, output, screen } = shown()
-  await output.flush()
+  const { terminal, second, screen } = shown()
+  await second()
   terminal.ours = false
   process.emit('SIGCONT')
-  seen.text = ''
   terminal.resized()
   screen.event(tunnel(1))
-  await Bun.sleep(FRAMES_MS)
-  expect(seen.text).toBe('')
+  expect(await second()).toBe('')
   expect(terminal.holds).toBe(1)
   terminal.ours = true
-  await until(() => seen.text.includes('web1'), 'the picture')
+  expect(await second()).toContain('web1')
   expect(terminal.holds).toBe(2)
   screen.close()
 })
 
 test('a wall clock that is set back does not stop the picture', async () => {
-  const { seen, screen } = shown()
-  const real = Date.now
-  const clock = spyOn(Date, 'now').mockImplementation(() => real() - 3_600_000)
+  const { second, screen } = shown()
+  await second()
+  const back = Date.now() - 3_600_000
+  const clock = spyOn(Date, 'now').mockImplementation(() => back)
   try {
     for (let n = 0; n < 3; n++) {
       screen.event(tunnel(n))
-      await until(() => seen.text.includes(`web${n}`), `tunnel ${n}`, 3_000)
+      expect(await second()).toContain(`web${n}`)
     }
   } finally {
     clock.mockRestore()
