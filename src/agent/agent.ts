@@ -318,7 +318,7 @@ class RunningAgent implements Agent {
       this.#tunnels.yieldAll()
       this.#retry('W-REPLACED', text, ASK_AGAIN_MS)
     } else {
-      this.#backoff.restart()
+      this.#backoff.goodbye()
       this.#retry('W-RELAY-GOODBYE', text, 0)
     }
   }
@@ -397,7 +397,7 @@ class RunningAgent implements Agent {
       this.#failed(new WarrenError(code, `${this.#address}: ${reason}`))
       return
     }
-    if (code === 'W-RELAY-GOODBYE') this.#backoff.restart()
+    if (code === 'W-RELAY-GOODBYE') this.#backoff.goodbye()
     else this.#backoff.sessionLasted(performance.now() - live.since)
     if (this.#tunnels.allTaken) this.#retry('W-REPLACED', reason, ASK_AGAIN_MS)
     else this.#retry(code, reason, 0)

@@ -1,5 +1,5 @@
-// When to try again: 0.1 s, doubling to 10 s (2 s after a goodbye), each with full jitter, so that a thousand agents of one relay do not come
-// back in step.
+// When to try again: 0.1 s, doubling to 10 s (2 s after a goodbye), each with full jitter, so that a thousand agents of one
+// relay do not come back in step.
 
 const FIRST_MS = 100
 const MOST_MS = 10_000
@@ -26,17 +26,16 @@ export class Backoff {
   }
 
   sessionLasted(ms: number): void {
-    if (ms >= GOOD_MS) this.reset()
+    if (ms >= GOOD_MS) this.#startOver(MOST_MS)
   }
 
-  reset(): void {
-    this.#ceiling = FIRST_MS
-    this.#most = MOST_MS
+  /** The relay said so. */
+  goodbye(): void {
+    this.#startOver(GOODBYE_MOST_MS)
   }
 
-  /** The relay said goodbye. */
-  restart(): void {
+  #startOver(most: number): void {
     this.#ceiling = FIRST_MS
-    this.#most = GOODBYE_MOST_MS
+    this.#most = most
   }
 }

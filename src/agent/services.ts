@@ -43,10 +43,8 @@ const LEAVING: Handler = { onData: () => true, onDrain() {}, onEnd() {}, onClose
 export class Service {
   readonly id: number
   readonly spec: TunnelSpec
-  /** The relay has a tunnel open for it. */
-  bound = false
-  /** The relay was asked for that in this session, and has not answered yet. */
-  asking = false
+  /** In this session it was asked for, and the answer is on its way or was a tunnel. */
+  claimed = false
   /** It was told that the tunnel is open, and not yet that it is closed. */
   told = false
   /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */

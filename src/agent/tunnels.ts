@@ -51,10 +51,7 @@ export class Tunnels {
 
   /** A new session: all that an older one had is to be answered anew. */
   unbind(): void {
-    for (const service of this.#services) {
-      service.bound = false
-      service.asking = false
-    }
+    for (const service of this.#services) service.claimed = false
   }
 
   bindOthers(session: Session, answers: readonly TunnelAnswer[]): void {
@@ -64,13 +61,13 @@ export class Tunnels {
 
   /** Asks once more for what this session did not get, or lost to another process that may be gone by now. */
   askAgain(session: Session): void {
-    for (const service of this.#services) if (!service.bound && !service.asking) bind(session, service, true)
+    for (const service of this.#services) if (!service.claimed) bind(session, service, true)
   }
 
   answered(answer: TunnelAnswer): void {
     const service = this.get(answer.id)
     if (service === undefined) return
-    service.asking = false
+    service.claimed = !('refused' in answer)
     const { spec } = service
     if ('refused' in answer) {
       const { code, message } = tunnelError(answer)
@@ -78,7 +75,6 @@ export class Tunnels {
       // That it is still the other's is no news.
       if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
     } else {
-      service.bound = true
       service.taken = false
       service.told = true
       this.#emit({
@@ -94,7 +90,7 @@ export class Tunnels {
   taken(id: number): void {
     const service = this.get(id)
     if (service === undefined) return
-    service.bound = false
+    service.claimed = false
     service.taken = true
     this.#tellClosed(service, TAKEN)
   }
@@ -146,6 +142,6 @@ export class Tunnels {
 }
 
 function bind(session: Session, service: Service, yields: boolean): void {
-  service.asking = true
+  service.claimed = true
   session.send({ type: BIND, tunnel: service.asked(yields) })
 }

@@ -32,17 +32,12 @@ export class Asks {
     this.#processes = processes
   }
 
-  /** Messages that wait for their turn. */
-  get waiting(): number {
-    return this.#waiting.length
-  }
-
-  bind(asked: TunnelAsked): void {
-    this.#add(asked)
-  }
-
-  unbind(tunnel: number): void {
-    this.#add(tunnel)
+  /** BIND, or UNBIND of a tunnel's number. */
+  add(message: TunnelAsked | number): void {
+    if (this.#stopped) return
+    if (this.#waiting.length === MOST) return this.#onTooMany()
+    this.#waiting.push(message)
+    this.#schedule()
   }
 
   /** What waits is forgotten, and what still comes: the agent takes no streams any more. */
@@ -50,13 +45,6 @@ export class Asks {
     this.#stopped = true
     this.#waiting.length = 0
     clearTimeout(this.#timer)
-  }
-
-  #add(message: TunnelAsked | number): void {
-    if (this.#stopped) return
-    if (this.#waiting.length === MOST) return this.#onTooMany()
-    this.#waiting.push(message)
-    this.#schedule()
   }
 
   #schedule(): void {

@@ -107,8 +107,8 @@ export class Members {
             asks.stop()
             this.#tunnels.leave(member)
           },
-          bind: tunnel => asks.bind(tunnel),
-          unbind: id => asks.unbind(id),
+          bind: tunnel => asks.add(tunnel),
+          unbind: id => asks.add(id),
         },
       },
       performance.now(),

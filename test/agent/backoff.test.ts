@@ -16,7 +16,7 @@ test('full jitter: anything from nothing to the ceiling', () => {
 test('up to 2 s once the relay said goodbye, until a session has lasted', () => {
   const backoff = new Backoff(() => 1)
   backoff.next()
-  backoff.restart()
+  backoff.goodbye()
   const waits = Array.from({ length: 7 }, () => backoff.next())
   expect(waits).toEqual([100, 200, 400, 800, 1600, 2000, 2000])
   backoff.sessionLasted(1_000)
