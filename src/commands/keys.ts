@@ -56,8 +56,8 @@ const allow = leaf({
   ],
   run: async args => {
     const { askRelay, namedKey } = await import('./operator.ts')
-    const { isKeyLine } = await import('../relay/control.ts')
-    const key = isKeyLine(args.key) || !existsSync(args.key) ? args.key : readKeyFile(args.key)
+    const { looksLikeKeyLine } = await import('../identity/index.ts')
+    const key = looksLikeKeyLine(args.key) || !existsSync(args.key) ? args.key : readKeyFile(args.key)
     const allowed = await askRelay(args.state, { do: 'allow', key, name: args.name ?? null }, namedKey)
     stdout.line(`allowed ${escapeText(allowed.name)} ${escapeText(allowed.fingerprint)}`)
   },

@@ -12,6 +12,7 @@ export {
   isCanonicalKey,
   loadKey,
   loadOrCreateKey,
+  looksLikeKeyLine,
   parsePublicKeyLine,
   verify,
 } from './keys.ts'

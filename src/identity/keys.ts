@@ -79,6 +79,11 @@ export function formatPublicKeyLine(publicKey: Uint8Array, comment: string): str
   return `${ALGORITHM} ${publicBlob(publicKey).toString('base64')} ${oneLine(comment)}`.trimEnd()
 }
 
+/** Whether a text means to be such a line, and not a name, which has no blank. */
+export function looksLikeKeyLine(text: string): boolean {
+  return /^ssh-\S+\s/.test(text)
+}
+
 /** Reads such a line; options before the algorithm, other algorithms and keys that nobody can have are refused. */
 export function parsePublicKeyLine(line: string): { publicKey: Uint8Array; comment: string } {
   const text = line.trim()

@@ -8,6 +8,7 @@ import {
   fingerprint,
   formatInvite,
   hashToken,
+  looksLikeKeyLine,
   newToken,
   parsePublicKeyLine,
   readStateFile,
@@ -45,11 +46,6 @@ const request = v.variant('do', [
 export type Request = v.InferOutput<typeof request>
 const known = v.object({ do: v.picklist(request.options.map(one => one.entries.do.literal)) })
 const UNREADABLE = 'a value of the request is too long or not of its kind, or the relay is of another version'
-
-/** Whether a key was given as a line; a name has no blank. */
-export function isKeyLine(text: string): boolean {
-  return /^ssh-\S+\s/.test(text)
-}
 
 export type Answer = { ok: unknown } | { code: Code; message: string }
 
@@ -113,7 +109,7 @@ export class Operator {
       case 'keys':
         return store.listKeys().map(({ publicKey: _, ...row }) => row)
       case 'allow': {
-        const { publicKey, comment } = isKeyLine(r.key)
+        const { publicKey, comment } = looksLikeKeyLine(r.key)
           ? parsePublicKeyLine(r.key)
           : { publicKey: store.find(r.key), comment: '' }
         const before = store.key(publicKey)?.name
