@@ -55,8 +55,8 @@ once. Both exit with 0.
 
 ## What an agent retries
 
-Once it runs, an agent tries again by itself after whatever may pass, with pauses of 0.1 s doubling to 10 s (2 s after a goodbye of the relay), each drawn
-at random below that; and it ends where trying again cannot help, with the exit status of the error.
+Once it runs, an agent tries again by itself after whatever may pass, with pauses of 0.1 s doubling to 10 s (2 s
+after a goodbye of the relay), each drawn at random below that; and it ends where trying again cannot help, with the exit status of the error.
 
 | code | the agent | because |
 |---|---|---|

@@ -88,7 +88,7 @@ export function formatLocal(local: Local): string {
 
 /** `[NAME=]LOCAL[@PORT]`. Without a name, the tunnel is named after the local port, or after the file of a socket. */
 export function parseTunnel(text: string): TunnelSpec {
-  if (/^(warren|https?|tcp):\/\//i.test(text)) throw wrong(text, scheme(text))
+  if (/^(warren|https?|tcp):\/\//i.test(text)) throw wrong(text, aboutScheme(text))
   const [, given, rest = ''] = /^(?:([^=:/[\]]*)=)?(.*)$/s.exec(text) ?? []
   // A path may hold an @ of its own, so behind a path only digits are a port.
   const suffix = rest.startsWith('unix:') ? /^(.*?)(?:@([0-9]+))?$/s : /^(.*?)(?:@([^@]*))?$/s
@@ -115,7 +115,7 @@ function defaultName(local: Local): string {
   return file.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 63)
 }
 
-function scheme(text: string): string {
+function aboutScheme(text: string): string {
   return text.toLowerCase().startsWith('warren:')
     ? 'an invite goes behind --relay, and the service before it'
     : 'leave out what is before the host, and a path behind the port'

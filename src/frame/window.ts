@@ -7,7 +7,7 @@ import { TUNING } from './wire.ts'
 /** While the rate still grows, as fast as TCP itself starts; and from then on, so that it is found out when it can grow. */
 const START_GAIN = 2
 const GAIN = 1.1
-/** The start is over after so many samples that did not beat the best by so much; far away it begins again with one that does. */
+/** The start is over after so many samples that did not beat the best by so much; far away one that does begins it again. */
 const START_FLAT = 2
 const START_GROWTH = 1.25
 
@@ -25,8 +25,8 @@ const FAR_MS = 4
 const ALONE_MS = 250
 
 /**
- * The path may have become longer when so many round trips in a row, one every 0.6 s or more, took longer than the window covers, by so
- * many ms. BBR needs ten seconds to see the same, and what is sent faster before that makes it take the path for slow.
+ * The path may have become longer when so many round trips in a row, one every 0.6 s or more, took longer than the window
+ * covers, by so many ms. BBR needs ten seconds to see the same, and what is sent faster before that makes it take the path for slow.
  */
 const DOUBTS = 12
 const DOUBT_MS = SLACK_MS + 2

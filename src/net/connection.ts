@@ -259,8 +259,9 @@ export class Connection implements Owner, Timed {
   }
 
   /**
-   * Ends the connection after `ms` in which no byte moved in either direction, also out of the system's buffer, and after `most` whatever moves: a peer that
-   * sends a byte now and then is otherwise never rid of. Each call starts it anew; 0 ends it.
+   * Ends the connection after `ms` in which no byte moved in either direction, also out of the system's buffer, and after
+   * `most` whatever moves: one whose peer sends a byte now and then would otherwise never end. Each call starts it anew; 0
+   * ends it.
    */
   linger(ms: number, most = Number.POSITIVE_INFINITY): void {
     if (this.done) return

@@ -17,8 +17,8 @@ const HOLD_MS = 3_000
 const WAITING = 16_384
 /** Descriptors kept for sessions: a visitor that would need one of them is reset. */
 const RESERVE = 128
-/** ... and for sessions alone: a new public port would need one of them. */
-const SESSION_RESERVE = 64
+/** ... and kept for sessions alone: a new public port would need one of them. */
+const PORT_RESERVE = 64
 const REPLACED = 'another process of this key took over'
 const CLOSING = 'the relay is shutting down'
 
@@ -127,7 +127,7 @@ export class Tunnels {
         answers.push({ id: want.id, refused: 'W-USAGE', why: 'the same tunnel twice' })
       else if (want.yields === true && live && live.instance !== member.instance)
         answers.push({ id: want.id, refused: 'W-REPLACED', why: 'another process of this key has it' })
-      else if (before === undefined && descriptors.near(SESSION_RESERVE + wants.length))
+      else if (before === undefined && descriptors.near(PORT_RESERVE + wants.length))
         answers.push({ id: want.id, refused: 'W-RELAY-BUSY', why: 'the relay has no file descriptor left for a port' })
       else wants.push(want)
     }
