@@ -45,29 +45,17 @@ test('dials that hang in a handshake do not stop the next ones', async () => {
 test('a relay that is busy is asked again', async () => {
   const codes: number[] = [SESSION_CODE.BUSY, SESSION_CODE.UNKNOWN]
   const { key, cert } = certificate
-  const busy = listenTls(
-    {
-      host: '127.0.0.1',
-      port: 0,
-      key,
-      cert,
-      alpn: ALPN,
-      handshakeMs: 5_000,
-      admit: () => true,
-      onHandshakeEnd() {},
+  const busy = listenTls({ host: '127.0.0.1', port: 0, key, cert, alpn: ALPN, handshakeMs: 5_000 }, connection => ({
+    onData: () => {
+      const frame = refusalFrame(codes.shift() ?? SESSION_CODE.BUSY, '')
+      connection.write(frame, 0, frame.length)
+      connection.shutdown()
+      return true
     },
-    connection => ({
-      onData: () => {
-        const frame = refusalFrame(codes.shift() ?? SESSION_CODE.BUSY, '')
-        connection.write(frame, 0, frame.length)
-        connection.shutdown()
-        return true
-      },
-      onDrain() {},
-      onEnd() {},
-      onClose() {},
-    }),
-  )
+    onDrain() {},
+    onEnd() {},
+    onClose() {},
+  }))
   const relay = { host: '127.0.0.1', port: busy.port, pin: certificateKeyHash(cert) }
   const agentKey = createKey(join(temporaryFolder(), 'agent.key'), 'test')
   const answer = Promise.withResolvers<unknown>()
