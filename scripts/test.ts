@@ -10,6 +10,8 @@ const ROOT = dirname(import.meta.dir)
 const PROGRAMS = ['programs', 'wan']
 /** What a test says when it did less than it would elsewhere. */
 const NOT_RUN = /^NOT RUN.*/gm
+/** Lines of one failure that are told again. */
+const MOST_TOLD = 60
 
 const programs = process.argv[2] === 'programs'
 const only = process.argv.slice(programs ? 3 : 2)
@@ -38,6 +40,7 @@ async function main(): Promise<number> {
   const { passed, failed } = counts(report, status)
   rmSync(work, { recursive: true })
 
+  for (const said of failures(err)) console.log(`\nfailed:\n${said}`)
   console.log('')
   for (const line of new Set([...(out.match(NOT_RUN) ?? []), ...(err.match(NOT_RUN) ?? [])])) console.log(line)
   if (!programs && only.length === 0) {
@@ -65,6 +68,21 @@ async function copy(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): P
     text += decoder.decode(chunk, { stream: true })
   }
   return text
+}
+
+/** What stands before each `(fail)`: at the end it is found without a search through all that passed. */
+function failures(text: string): string[] {
+  const all = text.split(/^\d+ tests? failed:$/m)[0]!.split('\n')
+  const found: string[] = []
+  let from = 0
+  for (const [i, line] of all.entries()) {
+    if (line.startsWith('(fail)')) {
+      const told = all.slice(Math.max(from, i - MOST_TOLD), i + 1)
+      found.push(told.join('\n').trim())
+    }
+    if (/^\((pass|fail|skip|todo)\)/.test(line)) from = i + 1
+  }
+  return found
 }
 
 /** From the report; a run that died before it wrote one has failed. */
