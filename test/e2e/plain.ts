@@ -2,6 +2,8 @@
 // turns on RST against FIN while both sides write, it uses the oracle's endpoints instead: these here fold a reset that a
 // write meets first into a plain close.
 import type { Socket, TCPSocketListener, UnixSocketListener } from 'bun'
+import { descriptorOf } from '../../src/net/descriptors.ts'
+import { setBacklog } from '../../src/net/libc.ts'
 import { within } from './warren.ts'
 
 export type Place = { host: string; port: number } | { path: string }
@@ -9,6 +11,8 @@ export type Place = { host: string; port: number } | { path: string }
 export type End = 'fin' | 'reset'
 
 const WAIT_MS = 30_000
+/** Bun asks for 512. What a full queue makes wait, and now and then resets, is the service's doing, not the tunnel's. */
+const BACKLOG = 4096
 
 export class Plain {
   received = 0
@@ -186,6 +190,7 @@ export function service(serve: (plain: Plain) => void, at: { host?: string; path
     at.path !== undefined
       ? Bun.listen<Plain>({ unix: at.path, allowHalfOpen: true, socket })
       : Bun.listen<Plain>({ hostname: host, port: 0, allowHalfOpen: true, socket })
+  setBacklog(descriptorOf(listener), BACKLOG)
   const port = 'port' in listener ? listener.port : 0
   const tcp = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
   return {
