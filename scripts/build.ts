@@ -18,6 +18,7 @@ const named = values.outfile ?? join(root, 'dist', target === undefined ? 'warre
 const outfile = resolve(named.endsWith(end) ? named : named + end)
 mkdirSync(dirname(outfile), { recursive: true })
 rmSync(outfile, { force: true })
+rmSync(`${outfile}.sha256`, { force: true })
 
 // From the project's own folder: paths in the binary are then relative to it, and say nothing of this machine.
 const build = Bun.spawnSync(
@@ -38,8 +39,10 @@ const build = Bun.spawnSync(
 if (build.exitCode !== 0) process.exit(build.exitCode || 1)
 
 const bytes = readFileSync(outfile)
-if (bytes.includes(root)) {
+// Not the folder alone: Bun's runtime has many short paths of its own, like /app.
+if (['src', 'node_modules'].some(part => bytes.includes(join(root, part, '/')))) {
   console.error(`${outfile} holds the path of the folder it was built in, ${root}`)
+  rmSync(outfile)
   process.exit(1)
 }
 const sum = createHash('sha256').update(bytes).digest('hex')
