@@ -2,7 +2,7 @@
 // terminal is left as it was.
 import type { WarrenError } from '../errors.ts'
 import { type Measure, openView, type View, type ViewOptions } from '../screen/index.ts'
-import { findTerminal, stderr, stdout } from './streams.ts'
+import { findTerminal, staying, stderr, stdout } from './streams.ts'
 import { version } from './version.ts'
 
 /** What a second signal leaves for the end. */
@@ -30,6 +30,7 @@ export async function stay<T extends Running>(
   start: (view: View) => Promise<T>,
   onStarted: (running: T, view: View) => void = () => {},
 ): Promise<void> {
+  staying()
   const view = openView({ ...options, version }, stdout, stderr, findTerminal())
   const givenUp = Promise.withResolvers<null>()
   let running: T | null = null

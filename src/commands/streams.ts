@@ -1,4 +1,5 @@
 // The process's own standard streams, one Output each for all that is printed.
+import { EXIT } from '../errors.ts'
 import { Output, openSink, Terminal } from '../screen/index.ts'
 import { formatLine } from '../telemetry/log.ts'
 
@@ -12,19 +13,31 @@ export function findTerminal(): Terminal | null {
   return Terminal.find()
 }
 
-/** How long a reader has for what is still to be printed. */
+/** How long the reader of a relay or an agent has, at its end, for what is still to be printed. */
 const PATIENCE_MS = 1000
 
-/** Resolves when all that was printed is taken, or nobody takes it: standard output before what an error adds to it. */
+let stays = false
+
+/** From now on a reader that takes nothing does not hold up the end: who stops a relay wants it stopped. */
+export function staying(): void {
+  stays = true
+}
+
+/**
+ * Resolves when all that was printed is taken, standard output before what an error adds to it. What only prints waits as
+ * long as its reader takes, like any program; what stays gives up after a while.
+ */
 export async function settle(): Promise<void> {
+  const taken = stdout.flush().then(() => stderr.flush())
+  if (!stays) return taken
   const { promise, resolve } = Promise.withResolvers<void>()
   const timer = setTimeout(resolve, PATIENCE_MS)
-  await Promise.race([Promise.all([stdout.flush(), stderr.flush()]), promise])
+  await Promise.race([taken, promise])
   clearTimeout(timer)
 }
 
-/** Ends the process when all that was printed is taken, or nobody takes it. */
+/** Ends the process when what was printed is taken. What was printed and is lost, as on a full disk, was not done. */
 export async function exit(status: number): Promise<never> {
   await settle()
-  process.exit(status)
+  process.exit(status === EXIT.ok && stdout.lost && !stays ? EXIT.failed : status)
 }

@@ -33,8 +33,9 @@ export class Output {
   #timer: ReturnType<typeof setTimeout> | undefined
   #pushedAt = Number.NEGATIVE_INFINITY
   #gone = false
+  #lost = false
 
-  /** `onDropped` is told, with the next text after that, how many texts the reader missed. */
+  /** `onDropped` is told, with the next text after that or by `flush`, how many texts the reader missed. */
   constructor(sink: Sink, onDropped: (count: number) => void = () => {}) {
     this.#sink = sink
     this.#onDropped = onDropped
@@ -44,6 +45,7 @@ export class Output {
     if (this.#gone) return
     if (this.#waiting + text.length > MOST_WAITING) {
       this.#dropped++
+      this.#lost = true
       return
     }
     if (this.#dropped > 0) this.#tell()
@@ -62,12 +64,18 @@ export class Output {
     return this.#waiting === 0
   }
 
+  /** A reader that is there missed something. One that left, as `head` does, has what it wanted. */
+  get lost(): boolean {
+    return this.#lost
+  }
+
   /** Resolves when the reader took everything, or is gone. */
   async flush(): Promise<void> {
     while (!this.idle) {
       if (this.#flushing === null) this.#push()
       else await this.#flushing
     }
+    if (this.#dropped > 0 && !this.#gone) this.#tell()
   }
 
   #tell(): void {
@@ -120,7 +128,7 @@ export class Output {
     if (this.#gone) {
       this.#text = ''
       this.#texts = 0
-    }
+    } else this.#lost = true
     this.#dropped += texts
     this.#waiting = this.#text.length
     if (this.#texts > 0) this.#gather()
