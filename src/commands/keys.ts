@@ -1,10 +1,10 @@
 // `warren keys`: who may register with the relay.
-import { existsSync, readFileSync } from 'node:fs'
 import * as v from 'valibot'
 import { WarrenError } from '../errors.ts'
 import { formatSpan, jsonLine, table } from '../screen/index.ts'
 import { escapeText } from '../telemetry/log.ts'
 import { group, leaf } from './command.ts'
+import { readFirstLine } from './first-line.ts'
 import { jsonFlag, stateFlag } from './flags.ts'
 import { stdout } from './streams.ts'
 
@@ -44,7 +44,7 @@ const allow = leaf({
       required: true,
       valueHint: 'KEY',
       description:
-        "A public key line 'ssh-ed25519 AAAA… name', a file that holds one, or a key that was revoked, by name",
+        "A public key line 'ssh-ed25519 AAAA… name', a file that holds one (FILE.pub, ./FILE), or a key that was revoked, by name",
     },
     name: { type: 'string', valueHint: 'NAME', description: "A name for it [the one it has, or the line's comment]" },
     ...stateFlag,
@@ -57,7 +57,11 @@ const allow = leaf({
   run: async args => {
     const { askRelay, namedKey } = await import('./operator.ts')
     const { looksLikeKeyLine } = await import('../identity/index.ts')
-    const key = looksLikeKeyLine(args.key) || !existsSync(args.key) ? args.key : readKeyFile(args.key)
+    const isFile = !looksLikeKeyLine(args.key) && looksLikePath(args.key)
+    const key = isFile ? readKeyFile(args.key) : args.key
+    if (isFile && !looksLikeKeyLine(key)) {
+      throw new WarrenError('W-USAGE', `there is no line 'ssh-ed25519 AAAA…' in ${args.key}`)
+    }
     const allowed = await askRelay(args.state, { do: 'allow', key, name: args.name ?? null }, namedKey)
     stdout.line(`allowed ${escapeText(allowed.name)} ${escapeText(allowed.fingerprint)}`)
   },
@@ -108,11 +112,15 @@ function seen(at: number | null): string {
   return at === null ? 'never' : `${formatSpan(Math.max(0, Date.now() - at))} ago`
 }
 
+/** By its form alone: a file that somebody named like a key, in the folder of the day, must not let another key in. */
+function looksLikePath(text: string): boolean {
+  return text.includes('/') || text.endsWith('.pub')
+}
+
 function readKeyFile(path: string): string {
   try {
-    return readFileSync(path, 'utf8').trim()
+    return readFirstLine(path)
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error)
-    throw new WarrenError('W-USAGE', `'${path}' is neither a line 'ssh-ed25519 AAAA…' nor a file to read: ${why}`)
+    throw new WarrenError('W-USAGE', `${path} cannot be read: ${error instanceof Error ? error.message : error}`)
   }
 }
