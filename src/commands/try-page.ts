@@ -7,8 +7,11 @@ export function servePage(): { readonly port: number; stop(): void } {
   const server = Bun.serve({
     hostname: '127.0.0.1',
     port: 0,
+    // Bun's own page for an error shows the program's source, and writes it to the terminal.
+    development: false,
     fetch(request) {
-      const { pathname } = new URL(request.url)
+      // Without a Host, or with an odd one, it is no URL.
+      const pathname = request.url.replace(/^\w+:\/\/[^/]*/, '').replace(/[?#].*/s, '')
       if (pathname !== '/') return new Response('not found\n', { status: 404 })
       visits++
       const seconds = Math.round((Date.now() - started) / 1000)

@@ -1,6 +1,6 @@
 // `warren try`: the whole thing in one process, on loopback, with throw-away state.
 import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Local, parseLocal, type TunnelSpec } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
@@ -45,6 +45,7 @@ export const tryCommand = leaf({
       const { level } = viewOptions('agent', args)
       return check(
         args.json === true,
+        args.quiet === true,
         makeLog(level ?? 'error', line => stderr.line(line), Date.now),
       )
     }
@@ -60,19 +61,32 @@ export const tryCommand = leaf({
   },
 })
 
-async function check(json: boolean, log: Log): Promise<void> {
+async function check(json: boolean, quiet: boolean, log: Log): Promise<void> {
+  // By default these end the process without a chance to remove the folder.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.once(name, () => process.exit(128 + constants.signals[name]))
   const start = (tunnels: TunnelSpec[], emit: Emit) => startBoth(tunnels, emit, log)
   const passed = await checkTunnel(start, finding => {
+    if (quiet && finding.ok) return
     stdout.line(json ? jsonLine(finding) : `${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.what}`)
   })
   if (!passed) throw new WarrenError('W-CHECK', 'the tunnel does not behave like a direct connection')
+}
+
+function temporaryFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'warren-try-'))
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message : thrown
+    throw new WarrenError('W-STATE', `no folder can be made in ${tmpdir()}: ${why}`, { cause: thrown })
+  }
 }
 
 /** A relay and an agent that know each other by a first invite, in a folder that goes with them. */
 export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Promise<Running> {
   const { HOLDS, startRelay } = await import('../relay/index.ts')
   const { startAgent } = await import('../agent/index.ts')
-  const folder = mkdtempSync(join(tmpdir(), 'warren-try-'))
+  const folder = temporaryFolder()
   const remove = () => rmSync(folder, { recursive: true, force: true })
   // Also when the process ends in a way of its own.
   process.once('exit', remove)
