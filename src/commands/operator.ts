@@ -1,7 +1,7 @@
 // The operator's side of a relay: asks the one that runs on this machine, or its state, and reads the answer. The relay
 // that answers may be of another version than this command, so its answer is checked.
 import * as v from 'valibot'
-import { stateFolder } from '../config/state.ts'
+import { askedFolder } from '../config/state.ts'
 import { asWarrenError, ERRORS, WarrenError } from '../errors.ts'
 import type { Request } from '../relay/control.ts'
 
@@ -34,7 +34,7 @@ export async function askRelay<T>(
   schema: v.GenericSchema<unknown, T>,
 ): Promise<T> {
   const { ask } = await import('../relay/control.ts')
-  const answer = await ask(stateFolder('relay', state), request)
+  const answer = await ask(askedFolder(state), request)
   if ('code' in answer) {
     throw answer.code in ERRORS ? new WarrenError(answer.code, answer.message) : asWarrenError(answer.message)
   }

@@ -1,6 +1,6 @@
 // Where a relay or an agent keeps its state: found the same way by every command, private, and known to be writable
 // before anything is promised on it.
-import { accessSync, constants, mkdirSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { WarrenError } from '../errors.ts'
@@ -26,15 +26,28 @@ export function stateFolder(
       cause: thrown,
     })
   }
-  const stat = statSync(folder)
-  // Who can rename files in the folder can put another key or another list of allowed keys in place.
-  if (process.geteuid !== undefined && (stat.mode & 0o022) !== 0) {
-    throw new WarrenError(
-      'W-STATE',
-      `others may write to the ${role}'s state folder ${folder}: take that away with \`chmod go-w\``,
-    )
+  refuseShared(role, folder)
+  const { uid } = statSync(folder)
+  if (process.geteuid !== undefined && uid !== process.geteuid() && uid !== 0) {
+    throw new WarrenError('W-STATE', `the ${role}'s state folder ${folder} belongs to another user (uid ${uid})`)
   }
   return folder
+}
+
+/** As `stateFolder`, for a command that asks a relay: it makes nothing, and root may ask anybody's. */
+export function askedFolder(flag?: string, env: Record<string, string | undefined> = process.env): string {
+  const folder = resolve(choose(flag, env))
+  if (existsSync(folder)) refuseShared('relay', folder)
+  return folder
+}
+
+/** Who can rename files in the folder can put another key or another list of allowed keys in place. */
+function refuseShared(role: StateRole, folder: string): void {
+  if (process.geteuid === undefined || (statSync(folder).mode & 0o022) === 0) return
+  throw new WarrenError(
+    'W-STATE',
+    `others may write to the ${role}'s state folder ${folder}: take that away with \`chmod go-w\``,
+  )
 }
 
 function choose(flag: string | undefined, env: Record<string, string | undefined>): string {

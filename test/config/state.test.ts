@@ -1,8 +1,7 @@
-import { describe, expect, test } from 'bun:test'
-import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { describe, expect, spyOn, test } from 'bun:test'
+import { chmodSync, chownSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import { stateFolder } from '../../src/config/state.ts'
+import { askedFolder, stateFolder } from '../../src/config/state.ts'
 import { temporaryFolder } from '../folder.ts'
 
 const root = temporaryFolder()
@@ -27,7 +26,6 @@ describe('the state folder', () => {
       const run = Bun.spawnSync([process.execPath, '-e', program], { env, cwd: root })
       expect(run.stdout.toString().trim()).toBe(join(home, '.local', 'state', 'warren'))
     }
-    expect(homedir()).not.toBe(root)
   })
 
   test('is made for its owner only, with the folders above it, and is absolute', () => {
@@ -48,6 +46,39 @@ describe('the state folder', () => {
       chmodSync(folder, 0o755)
       expect(stateFolder('relay', folder, {})).toBe(folder)
     }
+  })
+
+  test('of another user is refused to who keeps state in it, and not to who asks', () => {
+    const folder = join(root, 'other')
+    mkdirSync(folder)
+    const uid = statSync(folder).uid
+    // Another user of the folder instead of another folder of the user: only root may give one away.
+    const geteuid = spyOn(process, 'geteuid').mockReturnValue(uid + 1)
+    try {
+      if (uid !== 0) {
+        expect(() => stateFolder('relay', folder, {})).toThrow(
+          expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining(`uid ${uid}`) }),
+        )
+      } else {
+        chownSync(folder, 12345, 12345)
+        geteuid.mockReturnValue(0)
+        expect(() => stateFolder('relay', folder, {})).toThrow(
+          expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining('uid 12345') }),
+        )
+      }
+      expect(askedFolder(folder, {})).toBe(folder)
+    } finally {
+      geteuid.mockRestore()
+    }
+  })
+
+  test('that a command asks is not made, and refused when others may write to it', () => {
+    const folder = join(root, 'asked', 'deep')
+    expect(askedFolder(folder, {})).toBe(folder)
+    expect(existsSync(join(root, 'asked'))).toBe(false)
+    mkdirSync(folder, { recursive: true })
+    chmodSync(folder, 0o777)
+    expect(() => askedFolder(folder, {})).toThrow(expect.objectContaining({ code: 'W-STATE' }))
   })
 
   test('that cannot be is an error that names it', () => {
