@@ -81,7 +81,13 @@ export const relay = leaf({
 
 function sayHowToJoin(view: View, invite: string | null, state: string | undefined): void {
   if (invite !== null) view.say(joinText(invite, 1, '10m'))
-  else view.say(`An agent joins with an invite; make one with: warren invite${state ? ` --state ${state}` : ''}\n`)
+  else
+    view.say(`An agent joins with an invite; make one with: warren invite${state ? ` --state ${quoted(state)}` : ''}\n`)
+}
+
+/** As a shell takes it for one word. */
+function quoted(word: string): string {
+  return /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 function parseListen(text: string): { host: string; port: number } {

@@ -137,7 +137,7 @@ export function readStateFile(path: string, audience: Audience, code: Code): str
         throw new WarrenError(code, `${path} belongs to another user (uid ${stat.uid})`)
       const mode = stat.mode & 0o777
       if ((mode & 0o177) !== 0) {
-        throw new WarrenError(code, `${path} may be used by others: its mode is 0${mode.toString(8)}, not 0600`)
+        throw new WarrenError(code, `${path} has mode 0${mode.toString(8)}, and 0600 is what keeps it to its owner`)
       }
     }
     return readFileSync(fd, 'utf8')

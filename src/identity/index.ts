@@ -3,7 +3,7 @@ export type { Certificate } from './certificate.ts'
 export { certificateKeyHash, loadOrCreateCertificate, makeCertificate } from './certificate.ts'
 export { fileTrouble, placeFile, readStateFile, temporaryName, writeStateFile } from './file.ts'
 export type { Invite } from './invite.ts'
-export { formatInvite, hashToken, looksLikeInvite, newToken, parseInvite } from './invite.ts'
+export { formatInvite, hashToken, isInvitable, looksLikeInvite, newToken, parseInvite } from './invite.ts'
 export type { KeyPair } from './keys.ts'
 export {
   createKey,

@@ -38,12 +38,21 @@ export function looksLikeInvite(text: string): boolean {
   return text.trim().toLowerCase().startsWith(SCHEME)
 }
 
+/** Whether an invite can name a relay by this host, with or without brackets. */
+export function isInvitable(host: string): boolean {
+  return readAddress(addressOf(host, 1)) !== null
+}
+
+function addressOf(host: string, port: number): string {
+  const name = host.startsWith('[') ? host.slice(1, -1) : host
+  return `${name.includes(':') ? `[${name}]` : name}:${port}`.toLowerCase()
+}
+
 export function formatInvite(invite: Invite): string {
   const { host, port, pin, token, shared } = invite
   if (pin.length !== PIN || token.length !== TOKEN)
     throw new WarrenError('W-INTERNAL', 'the parts of an invite have wrong lengths')
-  const name = host.startsWith('[') ? host.slice(1, -1) : host
-  const address = `${name.includes(':') ? `[${name}]` : name}:${port}`.toLowerCase()
+  const address = addressOf(host, port)
   if (readAddress(address) === null) throw new WarrenError('W-ADDRESS', `an invite cannot name the relay ${address}`)
   const secret = Buffer.concat([Buffer.of(shared ? SHARED : 0), pin, token])
   return `${SCHEME}${address}/#${Buffer.concat([secret, check(address, secret)]).toString('base64url')}`

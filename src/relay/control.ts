@@ -1,5 +1,6 @@
 // The operator's requests: over the running relay's unix socket (0600), one line of JSON each way, or on its state when
 // it is down. Both run the same code, so a command says and does the same.
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { asWarrenError, type Code, WarrenError } from '../errors.ts'
@@ -76,6 +77,11 @@ export class Operator {
   }
 
   /** Notes in the state folder what commands need while the relay is down. */
+  /** Whether a relay has listened with this state before. */
+  remembers(state: string): boolean {
+    return existsSync(join(state, REMEMBERED))
+  }
+
   remember(state: string): void {
     const { relay, ports } = this.#options
     const text = `${JSON.stringify({ host: relay.host, port: relay.port, ports })}\n`

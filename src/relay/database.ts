@@ -2,7 +2,7 @@
 // went wrong with it is said. The folder belongs to one relay at a time, by a lock that the system drops with the process,
 // however it ends. What is in the database is the store's.
 import { Database, SQLiteError } from 'bun:sqlite'
-import { chmodSync, existsSync, rmSync } from 'node:fs'
+import { accessSync, chmodSync, constants, existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { asWarrenError, WarrenError } from '../errors.ts'
 import { fileTrouble, placeFile, temporaryName } from '../identity/index.ts'
@@ -78,6 +78,8 @@ function create(path: string): void {
 /** Opens it, or makes it where it is missing. */
 export function openDatabase(path: string): Database {
   if (!existsSync(path)) create(path)
+  // SQLite would open what may only be read, and fail at the first thing to remember.
+  accessSync(path, constants.R_OK | constants.W_OK)
   const db = new Database(path, { readwrite: true, create: false })
   try {
     db.run(`PRAGMA busy_timeout = ${BUSY_MS}`)

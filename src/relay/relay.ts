@@ -1,8 +1,16 @@
-import { existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+// The relay: builds what it needs, joins the parts, and ends them in order.
+import { mkdirSync } from 'node:fs'
 import { formatHostPort, type HostPort } from '../config/index.ts'
+import { WarrenError } from '../errors.ts'
 import { ALPN, SESSION_CODE } from '../frame/index.ts'
-import { fingerprint, formatInvite, hashToken, loadOrCreateCertificate, newToken } from '../identity/index.ts'
+import {
+  fingerprint,
+  formatInvite,
+  hashToken,
+  isInvitable,
+  loadOrCreateCertificate,
+  newToken,
+} from '../identity/index.ts'
 import { descriptors, type Listener, listenTls, refuseUnsafeEnvironment } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -42,7 +50,7 @@ export type RelayOptions = MembersOptions & {
   bind: string
   state: string
   drainMs: number
-  /** `first-start`: an invite when no key is known yet. */
+  /** `first-start`: an invite when no relay has listened with this state before. */
   invite: 'first-start' | 'never'
 }
 
@@ -62,14 +70,17 @@ export interface Relay {
 /** Throws a WarrenError when it cannot start. */
 export async function startRelay(options: RelayOptions, emit: Emit, log: Log): Promise<Relay> {
   refuseUnsafeEnvironment()
+  const publicHost = options.publicHost ?? ownHost(options.listen.host)
+  if (!isInvitable(publicHost)) {
+    throw new WarrenError('W-USAGE', `no invite can name this relay '${publicHost}': name it by --public-host`)
+  }
   mkdirSync(options.state, { recursive: true, mode: 0o700 })
   // The lock first: of two relays that start at once, one must not make a certificate under the other.
   const store = Store.open(options.state, Date.now)
   try {
-    const first = !existsSync(join(options.state, 'relay.key'))
     PortEdge.probe(options.bind, options.ports.to)
     const certificate = await loadOrCreateCertificate(options.state)
-    return new RunningRelay(options, certificate, store, first && options.invite === 'first-start', emit, log)
+    return new RunningRelay({ ...options, publicHost }, certificate, store, emit, log)
   } catch (thrown) {
     store.close()
     throw thrown
@@ -98,10 +109,9 @@ class RunningRelay implements Relay {
   #stopped = false
 
   constructor(
-    options: RelayOptions,
+    options: RelayOptions & { publicHost: string },
     certificate: { keyPem: string; certPem: string; pin: Buffer },
     store: Store,
-    invite: boolean,
     emit: Emit,
     log: Log,
   ) {
@@ -114,7 +124,7 @@ class RunningRelay implements Relay {
       this.#resolveClosed = resolve
     })
     this.fingerprint = `SHA256:${certificate.pin.toString('base64').replace(/=+$/, '')}`
-    const publicHost = options.publicHost ?? ownHost(options.listen.host)
+    const { publicHost } = options
     this.#pool = new Pool(store, options.ports, { quarantineMs: QUARANTINE.defaultMs, now: Date.now })
     this.#tunnels = new Tunnels(
       { bind: options.bind, publicHost, ports: options.ports },
@@ -168,8 +178,9 @@ class RunningRelay implements Relay {
       freed: port => this.#tunnels.close(port),
     })
     try {
+      const first = options.invite === 'first-start' && !operator.remembers(options.state)
       operator.remember(options.state)
-      this.firstInvite = invite ? this.#makeInvite(publicHost, certificate.pin) : null
+      this.firstInvite = first ? this.#makeInvite(publicHost, certificate.pin) : null
       this.#operator = serveOperator(options.state, operator, log)
     } catch (thrown) {
       this.#listener.stop()

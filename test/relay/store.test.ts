@@ -2,6 +2,7 @@ import { Database } from 'bun:sqlite'
 import { afterAll, describe, expect, test } from 'bun:test'
 import { createHash } from 'node:crypto'
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -82,6 +83,20 @@ async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string
     yield* parts
   }
 }
+
+test('a database that may only be read is refused at the start, not at the first thing to remember', () => {
+  const folder = fresh()
+  Store.open(folder, () => T0).close()
+  chmodSync(join(folder, 'relay.db'), 0o444)
+  for (const path of [root, folder]) chmodSync(path, 0o755)
+  // As somebody who is not root, whom no mode holds up.
+  const program = `import { openDatabase, trouble } from '${import.meta.dir}/../../src/relay/database.ts'
+    if (process.geteuid() === 0) process.setuid(65534)
+    const path = ${JSON.stringify(join(folder, 'relay.db'))}
+    try { openDatabase(path); console.log('opened') } catch (thrown) { console.log(trouble(path, thrown).message) }`
+  const run = Bun.spawnSync([process.execPath, '-e', program])
+  expect(run.stdout.toString()).toBe(`cannot use ${join(folder, 'relay.db')}: permission denied\n`)
+})
 
 describe('keys', () => {
   test('are unknown until allowed, and revoked for good until allowed again', () => {
