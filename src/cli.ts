@@ -33,8 +33,13 @@ async function main(args: string[]): Promise<number> {
       stdout.line(`warren ${version}`)
       return EXIT.ok
     case 'help': {
-      const { columns = 80, isTTY } = found.asked ? process.stdout : process.stderr
-      const text = helpText(found.path, columns, isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb')
+      const { columns, isTTY } = found.asked ? process.stdout : process.stderr
+      // A terminal that nobody told its size says 0.
+      const text = helpText(
+        found.path,
+        columns || 80,
+        isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
+      )
       const output = found.asked ? stdout : stderr
       output.line(text)
       return found.asked ? EXIT.ok : EXIT.usage

@@ -167,8 +167,9 @@ export const ERRORS = {
   'W-PORT-BOUND': {
     exit: EXIT.address,
     agent: '-',
-    means: 'The address that the relay is to listen on is in use by another process, or is not one of this machine.',
-    todo: 'Is another relay running? Otherwise choose another address with --listen or --bind.',
+    means:
+      'The address that the relay is to listen on is in use by another process, is not one of this machine, or is a port below 1024 that this user may not have.',
+    todo: 'If it is in use: is another relay running? Otherwise choose another address with --listen or --bind.',
   },
   'W-LOCAL-DOWN': {
     exit: EXIT.ok,
@@ -225,9 +226,9 @@ export type Code = keyof typeof ERRORS
 
 /**
  * What is behind the '#' of an invite, also of a damaged one, or looks like it. It may have been given in any wrong place,
- * and errors end up in logs. No label of a host has more than 63 characters, and no fingerprint.
+ * and errors end up in logs. No label of a host has more than 63 characters, and no fingerprint; a folder's name may, in hex.
  */
-const SECRET = /(?<=\/(#|%23))[^']{8,}|[A-Za-z0-9_-]{64,}/g
+const SECRET = /(?<=\/(#|%23))[^']{8,}|(?![0-9a-f]+(?![\w-]))[A-Za-z0-9_-]{64,}/g
 
 /** An error that a person can act on. `message` is what happened here, in one sentence without a final stop. */
 export class WarrenError extends Error {

@@ -56,7 +56,9 @@ export async function startAgent(options: AgentOptions, emit: Emit, log: Log): P
   if (length > LIMIT.tunnels)
     throw new WarrenError('W-USAGE', `${length} services are more than the ${LIMIT.tunnels} that one agent may have`)
   const state = AgentState.open(options.state)
-  return new RunningAgent(options, state.relay(options.relay), state, state.key(options.name), emit, log)
+  // The key first: who is let in by it and not by an invite hands it over before there is a relay to know.
+  const key = state.key(options.name)
+  return new RunningAgent(options, state.relay(options.relay), state, key, emit, log)
 }
 
 /** One session with the relay, from its ACK on. */

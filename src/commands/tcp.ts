@@ -70,7 +70,8 @@ export function tunnelsOf(locals: readonly string[], port: string | undefined, n
   const twice = tunnels.findIndex((one, at) => tunnels.findIndex(other => other.name === one.name) < at)
   if (twice !== -1) {
     const name = tunnels[twice]?.name
-    throw new WarrenError('W-USAGE', `two services are named '${name}'; give one a name, like other=${locals[twice]}`)
+    const service = locals[twice]?.replace(/^[^=:/[\]]*=/, '')
+    throw new WarrenError('W-USAGE', `two services are named '${name}'; give one another name, like other=${service}`)
   }
   const both = tunnels.find((one, at) => one.port !== null && tunnels.findIndex(other => other.port === one.port) < at)
   if (both !== undefined) throw new WarrenError('W-USAGE', `two services ask for public port ${both.port}`)

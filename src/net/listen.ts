@@ -151,7 +151,7 @@ function cannotBind(host: string, port: number, thrown: unknown): unknown {
       return new WarrenError('W-PORT-BOUND', `${where} may not be bound by this user`, options)
     case '':
       // What Bun gives, without a code, for a name that does not resolve.
-      return new WarrenError('W-PORT-BOUND', `${host} is not an address of this machine`, options)
+      return new WarrenError('W-PORT-BOUND', `${host} has no address, or none of this machine`, options)
     default:
       return new WarrenError('W-INTERNAL', `${where} cannot be listened on (${codeOf(thrown)})`, options)
   }

@@ -1,14 +1,23 @@
 // The program as a user runs it: what it prints where, how it ends, and what it leaves of a terminal.
 import { describe, expect, test } from 'bun:test'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { EXIT } from '../../src/errors.ts'
-import { within } from '../e2e/warren.ts'
+import { Store } from '../../src/relay/store.ts'
+import { Plain } from '../e2e/plain.ts'
+import { parseAddress, until, within } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
+import * as ed25519 from '../identity/ed25519.ts'
 import { leaveNone, lines } from '../oracle/process.ts'
 
 const folder = temporaryFolder()
 const CLI = [process.execPath, join(import.meta.dir, '../../src/cli.ts')]
+/** Keys whose list is longer than a pipe holds. */
+const MANY = 800
+/** A relay would have ended by then, and its reader would have lost the rest. */
+const PATIENCE_OF_A_RELAY_MS = 1_500
 const LOOPBACK = ['--listen', '127.0.0.1:0', '--bind', '127.0.0.1']
 
 function environment(more: Record<string, string> = {}): Record<string, string> {
@@ -16,15 +25,29 @@ function environment(more: Record<string, string> = {}): Record<string, string> 
   return { ...(rest as Record<string, string>), WARREN_STATE: join(folder, 'state'), ...more }
 }
 
+/** Any point on the curve: nobody signs here. */
+function publicKey(n: number): Uint8Array {
+  return ed25519.getPublicKey(new Uint8Array(createHash('sha256').update(`key ${n}`).digest()))
+}
+
 type Ran = { status: number; out: string; err: string }
 
 async function warren(...words: [Record<string, string>, ...string[]] | string[]): Promise<Ran> {
   const [first, ...rest] = words
   const [more, args] = typeof first === 'object' ? [first, rest] : [{}, words]
-  const child = Bun.spawn([...CLI, ...(args as string[])], {
+  return run(process.cwd(), more, args as string[])
+}
+
+function warrenIn(cwd: string, ...args: string[]): Promise<Ran> {
+  return run(cwd, {}, args)
+}
+
+async function run(cwd: string, more: Record<string, string>, args: string[]): Promise<Ran> {
+  const child = Bun.spawn([...CLI, ...args], {
     stdout: 'pipe',
     stderr: 'pipe',
     stdin: 'ignore',
+    cwd,
     env: environment(more),
   })
   leaveNone(child)
@@ -86,6 +109,43 @@ describe('a command that says something and ends', () => {
     expect(await new Response(child.stderr).text()).toBe('')
     expect(await child.exited).toBe(0)
   })
+
+  test('a reader that is slow gets all of it, however long that takes', async () => {
+    const state = join(folder, 'many')
+    await (await startRelay('many', '--json')).end()
+    const store = Store.open(state, Date.now)
+    for (let at = 0; at < MANY; at++) store.allowKey(publicKey(at), `key-${at}`, 'agent')
+    store.close()
+
+    // It reads one byte, and the rest when it is told to: 64 KiB are in the pipe, and more is to come.
+    const script = 'exec 3<&0; { "$@" </dev/null; echo "status $?" >&2; } | { head -c 1; read -r go <&3; cat; }'
+    const child = Bun.spawn(['sh', '-c', script, 'sh', ...CLI, 'keys', 'list', '--json', '--state', state], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+      stderr: 'pipe',
+      env: environment(),
+    })
+    leaveNone(child)
+    const said = child.stderr.getReader()
+    const ended = said.read()
+    expect(await Promise.race([ended, Bun.sleep(PATIENCE_OF_A_RELAY_MS)])).toBeUndefined()
+    child.stdin.write('go\n')
+    child.stdin.end()
+    const out = await new Response(child.stdout).text()
+    expect(out.length).toBeGreaterThan(65_536)
+    expect(out.trimEnd().split('\n')).toHaveLength(MANY)
+    expect(new TextDecoder().decode((await ended).value)).toBe('status 0\n')
+  })
+
+  test('what a full disk did not take was not done', async () => {
+    if (!existsSync('/dev/full')) return
+    await (await startRelay('full', '--json')).end()
+    const command = [...CLI, 'invite', '--state', join(folder, 'full')]
+    const child = Bun.spawn(['sh', '-c', '"$@" >/dev/full', 'sh', ...command], { stderr: 'pipe', env: environment() })
+    leaveNone(child)
+    expect(await new Response(child.stderr).text()).toMatch(/^\S+ warn standard output did not take all: .* count=1\n$/)
+    expect(await child.exited).toBe(EXIT.failed)
+  })
 })
 
 /** A relay on loopback that prints JSON; its first line is read. */
@@ -98,7 +158,11 @@ async function startRelay(name: string, ...more: string[]) {
   leaveNone(child)
   const output = lines(child.stdout)
   const first = (await output.next()).value
-  return { child, output, first }
+  const end = () => {
+    child.kill('SIGTERM')
+    return child.exited
+  }
+  return { child, output, first, end }
 }
 
 describe('a relay', () => {
@@ -159,12 +223,61 @@ describe('a relay', () => {
     expect(table[0]).toMatch(/^NAME +STATUS +ROLE +SEEN +FINGERPRINT$/)
     expect(table[1]).toMatch(/^anna +revoked +agent +never +SHA256:\S{43}$/)
     expect(JSON.parse((await warren('keys', 'list', '--json', '--state', state)).out)).toMatchObject({ name: 'anna' })
+    // A file that somebody named like a key, where the command runs, lets no other key in.
+    const here = join(folder, 'here')
+    mkdirSync(here)
+    writeFileSync(join(here, 'anna'), `${line.replace('NdamAGCsQq31Uv', 'NdamAGCsQq31Uw')}\n`)
+    const again = await warrenIn(here, 'keys', 'allow', 'anna', '--state', state)
+    expect(again.out.replace('allowed anna', 'allowed laptop')).toBe(allowed.out)
+    writeFileSync(join(here, 'name.pub'), 'anna\n')
+    for (const file of ['name.pub', '/dev/zero', './none'])
+      expect(await warrenIn(here, 'keys', 'allow', file, '--state', state)).toMatchObject({
+        status: EXIT.usage,
+        out: '',
+      })
     expect((await warren('leases', 'list', '--state', state)).out).toBe('No port is leased.\n')
     expect(await warren('leases', 'free', '20000', '--state', state)).toMatchObject({ status: EXIT.failed, out: '' })
     expect(await warren('keys', 'revoke', 'nobody', '--state', state)).toMatchObject({ status: EXIT.failed, out: '' })
     child.kill('SIGTERM')
     await child.exited
     expect((await warren('invite', '--state', state)).status).toBe(0)
+  })
+})
+
+describe('a start that fails', () => {
+  test('leaves the first invite to the next one', async () => {
+    const taken = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } })
+    const state = join(folder, 'failed')
+    const listen = ['--listen', `127.0.0.1:${taken.port}`, '--bind', '127.0.0.1', '--state', state]
+    expect(await warren('relay', ...listen)).toMatchObject({ status: EXIT.address })
+    taken.stop(true)
+    const { first, end } = await startRelay('failed', '--json')
+    expect(JSON.parse(first ?? '').invite).toStartWith('warren://')
+    await end()
+  })
+
+  test('for a name that no invite can hold: nothing is made', async () => {
+    const state = join(folder, 'unnamed')
+    for (const name of ['my_relay_', 'fe80::1%lo']) {
+      const { status, err } = await warren('relay', ...LOOPBACK, '--public-host', name, '--state', state)
+      expect({ status, err }).toEqual({ status: EXIT.usage, err: expect.stringContaining('--public-host') })
+    }
+    expect(readdirSync(state)).toEqual([])
+  })
+
+  test('for want of an invite: the key that an operator may allow is there', async () => {
+    const state = join(folder, 'uninvited')
+    const { err } = await warren('tcp', '5432', '--relay', '127.0.0.1:9', '--state', state)
+    expect(err).toStartWith('warren: W-RELAY-UNKNOWN ')
+    expect(readdirSync(state)).toContain('agent.key.pub')
+  })
+
+  test('for want of a temporary folder', async () => {
+    const { status, err } = await warren({ TMPDIR: join(folder, 'no', 'such') }, 'try', '--check')
+    expect({ status, err }).toEqual({
+      status: EXIT.state,
+      err: expect.stringContaining('W-STATE no folder can be made'),
+    })
   })
 })
 
@@ -177,6 +290,18 @@ describe('warren try', () => {
     const findings = out.trimEnd().split('\n')
     expect(findings.filter(line => !line.startsWith('ok    '))).toEqual([])
     expect(findings).toHaveLength(10)
+    expect(readdirSync(temporary)).toEqual([])
+    expect(await warren({ TMPDIR: temporary }, 'try', '--check', '--quiet')).toEqual({ status: 0, out: '', err: '' })
+  })
+
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('--check ended by %s leaves nothing behind', async signal => {
+    const temporary = join(folder, signal)
+    mkdirSync(temporary)
+    const child = Bun.spawn([...CLI, 'try', '--check'], { stdout: 'ignore', env: environment({ TMPDIR: temporary }) })
+    leaveNone(child)
+    await until(() => readdirSync(temporary).length > 0, 'its folder is made')
+    child.kill(signal)
+    expect(await child.exited).toBe(128 + constants.signals[signal])
     expect(readdirSync(temporary)).toEqual([])
   })
 
@@ -192,8 +317,19 @@ describe('warren try', () => {
     const page = await fetch(`http://${address}/`, { headers: { connection: 'close' } })
     expect(page.headers.get('content-type')).toStartWith('text/html')
     expect(await page.text()).toContain('It works')
+    for (const [host, status] of [
+      ['GET / HTTP/1.0', 200],
+      ['GET /?a HTTP/1.1\r\nHost: x_y z', 200],
+      ['GET /other HTTP/1.1\r\nHost: [', 404],
+    ] as const) {
+      const visitor = await Plain.dial(parseAddress(address))
+      await visitor.send(`${host}\r\n\r\n`)
+      expect((await visitor.read(12)).toString()).toBe(`HTTP/1.1 ${status}`)
+      visitor.reset()
+    }
     child.kill('SIGINT')
     expect(await child.exited).toBe(0)
+    expect(await new Response(child.stderr).text()).not.toContain('TypeError')
   })
 })
 

@@ -41,7 +41,8 @@ describe('the tunnels of a command line', () => {
     [['1@2'], '3', undefined, 'W-USAGE the public port is given twice'],
     [['a=1'], undefined, 'b', 'W-USAGE the name is given twice'],
     [['1'], 'x', undefined, "W-USAGE --port: 'x' is not a port, a number from 1 to 65535"],
-    [['1', 'db:1'], undefined, undefined, "W-USAGE two services are named '1'; give one a name, like other=db:1"],
+    [['1', 'db:1'], undefined, undefined, "W-USAGE two services are named '1'; give one another name, like other=db:1"],
+    [['a=1', 'a=2'], undefined, undefined, "W-USAGE two services are named 'a'; give one another name, like other=2"],
     [['1@9', '2@9'], undefined, undefined, 'W-USAGE two services ask for public port 9'],
   ] as [string[], string | undefined, string | undefined, string][])(
     '%j --port %p --name %p',
