@@ -15,11 +15,11 @@ function connectCase(clients: number, smoke: boolean): Case {
     ...(smoke ? { smoke } : {}),
     measure: async (run, found) => {
       const { value, cpu } = await costing(run, () => connects(run.world.front, run.at, clients, run.seconds))
+      if (value.failed > value.count / 100)
+        throw new Error(`${value.failed} connections failed, ${value.count} did not`)
       found[id] = value.rate
       found[`${id}-p99`] = value.us.p99
       if (run.group !== null) found[`${id}-cpu`] = (cpu / value.count) * 1e6
-      if (value.failed > value.count / 100)
-        throw new Error(`${value.failed} connections failed, ${value.count} did not`)
     },
   }
 }

@@ -18,11 +18,11 @@ function wrkCase(workers: number): Case {
       const time = `${seconds}s`
       const flags = ['-t', '2', '-c', String(workers), '-d', time, '--latency']
       const text = await output(world.front, ['wrk', ...flags, `http://${at.host}:${at.port}/`])
+      const errors = /Socket errors: .*|Non-2xx or 3xx responses: .*/.exec(text)?.[0]
+      if (errors !== undefined) throw new Error(errors)
       found[id] = Number(/^Requests\/sec:\s+([\d.]+)/m.exec(text)?.[1])
       const [, value, unit] = /^\s+99%\s+([\d.]+)(us|ms|s)/m.exec(text) ?? []
       found[`${id}-p99`] = Number(value) * (MILLISECONDS[unit ?? ''] ?? Number.NaN)
-      const errors = /Socket errors: .*/.exec(text)?.[0]
-      if (errors !== undefined) throw new Error(errors)
     },
   }
 }

@@ -39,7 +39,7 @@ export type Case = {
   readonly only?: readonly string[]
   /** In the smoke form too. */
   readonly smoke?: true
-  /** Fills in what it finds; what it has when it throws still counts. */
+  /** Fills in what it finds; what it has when it throws still counts, so that nothing is filled in before its check. */
   measure(run: Running, found: Found): Promise<void>
 }
 
