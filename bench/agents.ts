@@ -1,6 +1,6 @@
 // A thousand agents in one process, against one relay of the compiled binary: how long until all of them have a tunnel,
 // when they enrol at once and when they come back at once.
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Agent, startAgent } from '../src/agent/index.ts'
 import { AgentState } from '../src/agent/state.ts'
@@ -17,13 +17,15 @@ const WAIT_MS = 60_000
 
 const silent = makeLog('silent', () => {}, Date.now)
 
-export async function registerAgents(count: number, folder: string): Promise<{ enrol: number; return: number }> {
+export async function registerAgents(count: number, within: string): Promise<{ enrol: number; return: number }> {
+  // Each time anew: a relay that knows a key already has nothing to enrol.
+  const folder = mkdtempSync(join(within, 'crowd-'))
   const states = Array.from({ length: count }, (_, i) => join(folder, `agents/${i}`))
   for (const state of states) {
     mkdirSync(state, { recursive: true, mode: 0o700 })
     AgentState.open(state).key('bench')
   }
-  const relayState = join(folder, 'crowd')
+  const relayState = join(folder, 'relay')
   const at = ['--listen', `${HOST}:${freePort()}`, '--ports', PUBLIC_PORTS, '--public-host', HOST, '--bind', HOST]
   const relay = Bun.spawn([warrenBinary(), 'relay', ...at, '--state', relayState, '--json'], {
     stdin: 'ignore',
@@ -31,17 +33,17 @@ export async function registerAgents(count: number, folder: string): Promise<{ e
     stderr: 'ignore',
   })
   leaveNone(relay)
-  const said = lines(relay.stdout)
-  await said.next()
-  void readOn(said)
-  const uses = ['--uses', String(count), '--state', relayState]
-  const invite = (await output(LOOPBACK.front, [warrenBinary(), 'invite', ...uses])).trim()
-
-  const enrol = await all(states, invite)
-  const back = await all(states, null)
-  relay.kill('SIGKILL')
-  await relay.exited
-  return { enrol, return: back }
+  try {
+    const said = lines(relay.stdout)
+    await said.next()
+    void readOn(said)
+    const uses = ['--uses', String(count), '--state', relayState]
+    const invite = (await output(LOOPBACK.front, [warrenBinary(), 'invite', ...uses])).trim()
+    return { enrol: await all(states, invite), return: await all(states, null) }
+  } finally {
+    relay.kill('SIGKILL')
+    await relay.exited
+  }
 }
 
 /** A relay whose events nobody takes tries each of them again with the next. */
