@@ -10,17 +10,7 @@ function pgbenchCase(id: string, label: string, flags: string[]): Case {
       const { at, world, seconds } = run
       const place = ['-h', at.host, '-p', String(at.port), '-U', 'postgres']
       const time = ['-T', String(seconds)]
-      const text = await output(world.front, [
-        'pgbench',
-        '-n',
-        '-S',
-        '-j',
-        '2',
-        ...time,
-        ...flags,
-        ...place,
-        'postgres',
-      ])
+      const text = await output(world.front, ['pgbench', '-n', '-S', ...time, ...flags, ...place, 'postgres'])
       found[id] = Number(/^tps = ([\d.]+)/m.exec(text)?.[1])
     },
   }
@@ -29,12 +19,16 @@ function pgbenchCase(id: string, label: string, flags: string[]): Case {
 export const pgbench: Scenario = {
   id: 'pgbench',
   title: 'PostgreSQL',
-  how: '`pgbench -S -c 20 -j 2`, on open connections and with `-C`, a new connection for every transaction.',
+  how: '`pgbench -S -c 20 -j 2` on open connections; `pgbench -S -C`, one client that makes a new connection for every transaction; and that with 20 clients.',
   service: postgres,
   asRoot: true,
   stages: [
     {
-      cases: [pgbenchCase('pg', '-S -c 20', ['-c', '20']), pgbenchCase('pg-c', '-S -C -c 20', ['-c', '20', '-C'])],
+      cases: [
+        pgbenchCase('pg', '-S -c 20', ['-c', '20', '-j', '2']),
+        pgbenchCase('pg-c', '-S -C', ['-C']),
+        pgbenchCase('pg-c20', '-S -C -c 20', ['-C', '-c', '20', '-j', '2']),
+      ],
     },
   ],
 }
