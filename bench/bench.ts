@@ -8,7 +8,7 @@ import { GOALS, judge, ratio } from './goals.ts'
 import { machine, restrict, Watch } from './machine.ts'
 import { program, ROOT } from './processes.ts'
 import { Progress } from './progress.ts'
-import { type Header, type Saved, savedText, terminalText, writePage } from './report.ts'
+import { type Header, PAGE_END, type Saved, savedText, terminalText, writePage } from './report.ts'
 import { type Plan, type Results, run, steps } from './run.ts'
 import { figuresOf, SCENARIOS } from './scenarios/index.ts'
 
@@ -17,7 +17,7 @@ const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--sec
   --only        scenarios: ${SCENARIOS.map(scenario => scenario.id).join(', ')}
   --contenders  ${CONTENDERS.map(contender => contender.id).join(', ')}; warren and direct always run
   --rounds      of every measurement [4]
-  --seconds     of every measurement, whole ones [2]
+  --seconds     of every measurement, whole ones, 50 at most [2]
   --cores       that everything runs on [all]
   --smoke       under a minute, against stunnel, or haproxy without it; fails below half of the goals
   --page        write the page here [docs/benchmarks.md, after a whole run on a quiet machine]
@@ -26,6 +26,8 @@ const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--sec
 const HERE = import.meta.dir
 const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
 const PAGE_ROUNDS = 4
+/** Two of them fit into what a measurement may take before it counts as hung. */
+const MOST_SECONDS = 50
 /** On two cores, as the goals are said for: with more, contenders of several threads have some that are idle. */
 const SMOKE = { contenders: ['stunnel', 'haproxy'], seconds: 1, rounds: 2, cores: '2', factor: 0.5 }
 
@@ -54,9 +56,10 @@ function options() {
   }
 }
 
-function count(text: string | undefined, fallback: number, flag: string): number {
+function count(text: string | undefined, fallback: number, flag: string, most = Number.MAX_SAFE_INTEGER): number {
   const value = text === undefined ? fallback : Number(text)
   if (!Number.isSafeInteger(value) || value < 1) usage(`${flag}: '${text}' is not a whole number above 0`)
+  if (value > most) usage(`${flag}: '${text}' is more than ${most}`)
   return value
 }
 
@@ -114,6 +117,8 @@ async function main(): Promise<number> {
     console.log(USAGE)
     return 0
   }
+  if (flags.page !== undefined && !flags.page.endsWith(PAGE_END))
+    usage(`--page: '${flags.page}' is no name of a ${PAGE_END} file`)
   if (flags.from !== undefined) return again(flags.from.split(','), flags.page ?? PAGE)
   const { smoke } = flags
   const limit = flags.cores ?? (smoke ? SMOKE.cores : undefined)
@@ -150,7 +155,7 @@ async function main(): Promise<number> {
       : scenarios,
     contenders,
     rounds: count(flags.rounds, smoke ? SMOKE.rounds : PAGE_ROUNDS, '--rounds'),
-    seconds: count(flags.seconds, smoke ? SMOKE.seconds : 2, '--seconds'),
+    seconds: count(flags.seconds, smoke ? SMOKE.seconds : 2, '--seconds', MOST_SECONDS),
     smoke,
   }
   if (!watch.quiet)
@@ -235,11 +240,11 @@ async function again(files: readonly string[], page: string): Promise<number> {
     const again = SCENARIOS.filter(one => figuresOf(one).some(({ id }) => run.values.some(([name]) => name === id)))
     results.failures = results.failures.filter(({ scenario }) => !again.some(({ id }) => id === scenario))
     results.failures.push(...run.failures)
-    const { date, commit, rounds, seconds, load, machine } = run.header
+    const { date, commit, rounds, seconds, load, machine, command } = run.header
     const titles = again.map(({ title }) => `“${title}”`).join(', ')
     const where = machine === header.machine ? '' : `, on ${machine}`
     notes.push(
-      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}${where}.`,
+      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}${where} (\`${command}\`).`,
       ...(run.header.notes ?? []),
     )
   }

@@ -96,24 +96,21 @@ const FIGURES = new Map(SCENARIOS.flatMap(figuresOf).map(figure => [figure.id, f
 
 export const lessIsBetter = (goal: Goal): boolean => FIGURES.get(goal.figures[0]!)!.better === 'less'
 
-/**
- * warren's figures over the other's, of those that were measured; null without any, or where the other failed. `without`: a
- * round that is left out.
- */
-export function ratio(values: Values, goal: Goal, against: string, without: number | null = null): number | null {
+/** warren's figures over the other's, of those that were measured; null without any, or where the other failed. */
+export function ratio(values: Values, goal: Goal, against: string, drawn?: readonly number[]): number | null {
   const measured = goal.figures.filter(id => values.has(id))
   const logs = measured.map(id => {
     const figure = FIGURES.get(id)!
-    const other = against === BEST_PEER ? best(values, id, without) : median(valuesOf(values, figure, against, without))
-    return Math.log(median(valuesOf(values, figure, 'warren', without)) / other)
+    const other = against === BEST_PEER ? best(values, id, drawn) : median(valuesOf(values, figure, against, drawn))
+    return Math.log(median(valuesOf(values, figure, 'warren', drawn)) / other)
   })
   const mean = Math.exp(logs.reduce((sum, log) => sum + log, 0) / logs.length)
   return Number.isFinite(mean) ? mean : null
 }
 
-function best(values: Values, id: string, without: number | null): number {
+function best(values: Values, id: string, drawn?: readonly number[]): number {
   const figure = FIGURES.get(id)!
-  const medians = PEERS.map(peer => median(valuesOf(values, figure, peer, without))).filter(Number.isFinite)
+  const medians = PEERS.map(peer => median(valuesOf(values, figure, peer, drawn))).filter(Number.isFinite)
   if (medians.length === 0) return Number.NaN
   return figure.better === 'less' ? Math.min(...medians) : Math.max(...medians)
 }
@@ -127,15 +124,37 @@ export function judge(goal: Goal, { must, aim }: Bound, value: number, factor = 
   return reached(must) ? 'must' : 'short'
 }
 
-/** Leaving out a single round would turn what must be reached into what is not, or the other way round. */
-export function close(values: Values, goal: Goal, bound: Bound): boolean {
-  const short = (without: number | null) => {
-    const found = ratio(values, goal, bound.against, without)
-    return found === null ? null : judge(goal, bound, found) === 'short'
+/** How often rounds are drawn anew, and the part of it from which on a verdict that turns is close. */
+const DRAWS = 400
+const TURNED = 0.05
+
+/**
+ * Another run of as many rounds might find otherwise: with rounds drawn from those that there are, with repetition (the
+ * bootstrap), what must be reached is reached in some draws, and in others it is not. The draws are the same each time.
+ */
+function turns(rounds: number, short: (drawn?: readonly number[]) => boolean | null): boolean {
+  const all = short()
+  let turned = 0
+  let seed = 1
+  const next = () => {
+    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((seed / 2 ** 32) * rounds)
   }
-  const rounds = Math.max(...goal.figures.map(id => values.get(id)?.get('warren')?.length ?? 0))
-  const all = short(null)
-  return Array.from({ length: rounds }, (_, without) => short(without)).some(one => one !== null && one !== all)
+  for (let draw = 0; draw < DRAWS; draw++) {
+    const one = short(Array.from({ length: rounds }, next))
+    if (one !== null && one !== all) turned++
+  }
+  return turned >= DRAWS * TURNED
+}
+
+const roundsOf = (values: Values, figures: readonly string[]): number =>
+  Math.max(0, ...figures.map(id => values.get(id)?.get('warren')?.length ?? 0))
+
+export function close(values: Values, goal: Goal, bound: Bound): boolean {
+  return turns(roundsOf(values, goal.figures), drawn => {
+    const found = ratio(values, goal, bound.against, drawn)
+    return found === null ? null : judge(goal, bound, found) === 'short'
+  })
 }
 
 /** What must be reached over the long link, where the measure is the link and not a peer. */
@@ -145,10 +164,13 @@ export type FarGoal = {
   readonly better: 'more' | 'less'
   readonly must: number
   readonly aim: number | null
-  find(values: Values): number
+  /** That warren's is measured by. */
+  readonly figure: string
+  find(values: Values, drawn?: readonly number[]): number
 }
 
-const middle = (values: Values, id: string, contender: string) => median(valuesOf(values, FIGURES.get(id)!, contender))
+const middle = (values: Values, id: string, contender: string, drawn?: readonly number[]) =>
+  median(valuesOf(values, FIGURES.get(id)!, contender, drawn))
 const NEAR_MS = 20
 const FAR_MS = 100
 /** Beyond half a round trip, in ms. */
@@ -161,7 +183,9 @@ export const FAR_GOALS: readonly FarGoal[] = [
     better: 'more',
     must: 0.9,
     aim: null,
-    find: values => middle(values, 'ms100-bulk', 'warren') / middle(values, 'ms100-bulk', 'direct'),
+    figure: 'ms100-bulk',
+    find: (values, drawn) =>
+      middle(values, 'ms100-bulk', 'warren', drawn) / middle(values, 'ms100-bulk', 'direct', drawn),
   },
   {
     name: 'first byte of a new connection at 100 ms, after direct’s',
@@ -169,7 +193,9 @@ export const FAR_GOALS: readonly FarGoal[] = [
     better: 'less',
     must: FAR_MS / 2 + FIRST_BYTE_MS,
     aim: null,
-    find: values => middle(values, 'ms100-first', 'warren') - middle(values, 'ms100-first', 'direct'),
+    figure: 'ms100-first',
+    find: (values, drawn) =>
+      middle(values, 'ms100-first', 'warren', drawn) - middle(values, 'ms100-first', 'direct', drawn),
   },
   {
     name: 'ping beside one bulk stream at 20 ms, beyond the round trip',
@@ -177,7 +203,8 @@ export const FAR_GOALS: readonly FarGoal[] = [
     better: 'less',
     must: 10,
     aim: 5,
-    find: values => middle(values, 'ms20-ping', 'warren') - NEAR_MS,
+    figure: 'ms20-ping',
+    find: (values, drawn) => middle(values, 'ms20-ping', 'warren', drawn) - NEAR_MS,
   },
   {
     name: 'bulk beside that ping, of what it is alone',
@@ -185,7 +212,9 @@ export const FAR_GOALS: readonly FarGoal[] = [
     better: 'more',
     must: 0.95,
     aim: null,
-    find: values => middle(values, 'ms20-left', 'warren') / middle(values, 'ms20-bulk', 'warren'),
+    figure: 'ms20-left',
+    find: (values, drawn) =>
+      middle(values, 'ms20-left', 'warren', drawn) / middle(values, 'ms20-bulk', 'warren', drawn),
   },
   {
     name: 'one bulk stream with 1 % loss, of the best other’s',
@@ -193,10 +222,11 @@ export const FAR_GOALS: readonly FarGoal[] = [
     better: 'more',
     must: 1,
     aim: null,
-    find: values => {
+    figure: 'loss-bulk',
+    find: (values, drawn) => {
       const others = [...(values.get('loss-bulk')?.keys() ?? [])].filter(id => id !== 'warren' && id !== 'direct')
-      const rates = others.map(id => middle(values, 'loss-bulk', id))
-      return rates.length === 0 ? Number.NaN : middle(values, 'loss-bulk', 'warren') / Math.max(...rates)
+      const rates = others.map(id => middle(values, 'loss-bulk', id, drawn))
+      return rates.length === 0 ? Number.NaN : middle(values, 'loss-bulk', 'warren', drawn) / Math.max(...rates)
     },
   },
 ]
@@ -205,4 +235,11 @@ export function judgeFar({ better, must, aim }: FarGoal, value: number): Verdict
   const reached = (limit: number) => (better === 'less' ? value <= limit : value >= limit)
   if (aim !== null && reached(aim)) return 'aim'
   return reached(must) ? 'must' : 'short'
+}
+
+export function closeFar(values: Values, goal: FarGoal): boolean {
+  return turns(roundsOf(values, [goal.figure]), drawn => {
+    const found = goal.find(values, drawn)
+    return Number.isNaN(found) ? null : judgeFar(goal, found) === 'short'
+  })
 }

@@ -1,8 +1,8 @@
 // What a run found, as text for a terminal and as the page docs/benchmarks.md with its plots.
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Contender } from './contenders/index.ts'
-import { BEST_PEER, close, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
+import { BEST_PEER, close, closeFar, FAR_GOALS, GOALS, judge, judgeFar, lessIsBetter, ratio } from './goals.ts'
 import { plot } from './plot.ts'
 import { type Failure, type Results, type Values, valuesOf } from './run.ts'
 import { type Figure, figuresOf, type Scenario } from './scenarios/index.ts'
@@ -97,7 +97,7 @@ function farTable(values: Values): Table {
     const found = goal.find(values)
     const limits = `${goal.better === 'less' ? '≤' : '≥'} ${goal.must}${goal.aim === null ? '' : ` / ${goal.aim}`}`
     const said = Number.isFinite(found)
-      ? `${found.toFixed(2)} ${goal.unit} ${SIGNS[judgeFar(goal, found)]}`
+      ? `${found.toFixed(2)} ${goal.unit} ${closeFar(values, goal) ? '≈ ' : ''}${SIGNS[judgeFar(goal, found)]}`
       : 'not measured'
     return [goal.name, said, limits]
   })
@@ -159,6 +159,9 @@ function contendersTable(header: Header, contenders: readonly Contender[]): stri
   return markdown({ head: ['', 'version', 'encryption', 'setting'], rows, words: true })
 }
 
+/** What a page's name ends with; without it, it is the name of the folder of its plots. */
+export const PAGE_END = '.md'
+
 /** Writes the page and, in a folder of its name beside it, the plots. */
 export async function writePage(
   file: string,
@@ -167,7 +170,8 @@ export async function writePage(
   scenarios: readonly Scenario[],
   contenders: readonly Contender[],
 ): Promise<void> {
-  const folder = file.replace(/\.md$/, '')
+  const folder = file.slice(0, -PAGE_END.length)
+  const beside = basename(folder)
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'results.json'), savedText(header, results))
   const sections: string[] = []
@@ -177,8 +181,7 @@ export async function writePage(
     const tables = [...tablesOf(scenario, results.values, contenders)].map(
       ([group, table]) => `### ${group[0]!.toUpperCase()}${group.slice(1)}\n\n${markdown(table)}\n`,
     )
-    const picture =
-      svg === null ? '' : `![${scenario.title}](${folder.slice(dirname(file).length + 1)}/${scenario.id}.svg)\n\n`
+    const picture = svg === null ? '' : `![${scenario.title}](${beside}/${scenario.id}.svg)\n\n`
     sections.push(`## ${scenario.title}\n\n${scenario.how}\n\n${picture}${tables.join('\n')}`)
   }
   const absent = header.absent.map(
@@ -194,11 +197,11 @@ export async function writePage(
 ${header.date}, at commit ${header.commit}, on ${header.machine}. ${header.rounds} rounds, ${header.seconds} s each, interleaved (A B C A B C),
 after one that does not count, with the load, both ends and the service on this one machine; load average before: ${header.load}.
 Repeat it with \`npm run bench:setup\` and \`${header.command}\`; [bench/README.md](../bench/README.md) says how it
-measures. Every value of every round is in [results.json](${folder.slice(dirname(file).length + 1)}/results.json).
+measures. Every value of every round is in [results.json](${beside}/results.json).
 
 A cell is the median of the rounds ± half the distance from the least to the most, and what warren’s median is of this
 one’s (2.00× under MB/s: warren is twice as fast; 0.50× under CPU: warren takes half). In the plots a thin line goes from
-the least to the most, and an arrow marks a bar that is longer than there is room for.
+the least to the most, as far as there is room, and an arrow marks a bar that is longer than that.
 
 ${contendersTable(header, contenders)}
 
@@ -207,8 +210,8 @@ ${note}
 ## Goals
 
 Ratios of warren’s figures to each other’s, and in parentheses what must be reached and what is aimed at: ✓✓ the aim is
-reached, ✓ what must be is, ✗ it falls short, and with ≈ a single round decides that. Of several figures a ratio is the
-geometric mean: bulk is up and down, CPU both with 1 and with 8 streams. A ratio is one of a machine:
+reached, ✓ what must be is, ✗ it falls short, and with ≈ another run may find otherwise: of 400 draws of as many rounds from
+these, at least every twentieth does. Of several figures a ratio is the geometric mean: bulk is up and down, CPU both with 1 and with 8 streams. A ratio is one of a machine:
 [performance.md](performance.md) says [why some fall short](performance.md#where-it-falls-short), and
 [what they are on a second one](performance.md#another-machine).
 

@@ -222,18 +222,19 @@ function keep(values: Values, figure: string, contender: string, round: number, 
 
 /**
  * Values of one figure of one contender, one a round: of an added one, without what direct took in the same round.
- * `without`: a round that is left out.
+ * `drawn`: these rounds instead of all, each as often as it is named.
  */
 export function valuesOf(
   values: Values,
   figure: { id: string; added?: true },
   contender: string,
-  without: number | null = null,
+  drawn?: readonly number[],
 ): number[] {
-  const rounds = values.get(figure.id)?.get(contender) ?? []
+  const all = values.get(figure.id)?.get(contender) ?? []
   const direct = values.get(figure.id)?.get('direct') ?? []
-  return rounds.flatMap((value, round) => {
-    if (value === null || round === without) return []
+  return (drawn ?? [...all.keys()]).flatMap(round => {
+    const value = all[round] ?? null
+    if (value === null) return []
     if (!figure.added) return [value]
     const base = direct[round]
     return base == null ? [] : [value - base]
