@@ -7,6 +7,8 @@ import { leaveNone, lines } from '../../test/oracle/process.ts'
 import { output } from '../processes.ts'
 import { type Contender, listening, type Setup } from './contender.ts'
 
+const ENROL_MS = 20_000
+
 const named = (path: string | undefined): string | null => (path === undefined ? null : resolve(path))
 
 /** Compiled for the bench, by this process alone, unless WARREN names one. */
@@ -58,13 +60,20 @@ function warren(id: string, label: string, binary: () => string): Contender {
         leaveNone(child)
         return child
       }
-      const relay = begin(world.front.prefix, relayCommand(binary(), setup, '--json'))
-      const ready = await eventOf(relay.stdout, 'ready')
-      const agent = begin(world.back.prefix, [...agentCommand(binary(), setup, '--json'), '--relay', ready.invite!])
-      await eventOf(agent.stdout, 'tunnel')
-      for (const child of [agent, relay]) {
-        child.kill('SIGKILL')
-        await child.exited
+      const begun: Bun.Subprocess[] = []
+      // An event that does not come ends with the process that does not send it.
+      const late = setTimeout(() => begun.forEach(kill), ENROL_MS)
+      try {
+        const relay = begin(world.front.prefix, relayCommand(binary(), setup, '--json'))
+        begun.push(relay)
+        const ready = await eventOf(relay.stdout, 'ready')
+        const agent = begin(world.back.prefix, [...agentCommand(binary(), setup, '--json'), '--relay', ready.invite!])
+        begun.push(agent)
+        await eventOf(agent.stdout, 'tunnel')
+      } finally {
+        clearTimeout(late)
+        begun.forEach(kill)
+        await Promise.all(begun.map(child => child.exited))
       }
     },
     start: async (setup, group) => {
@@ -73,6 +82,10 @@ function warren(id: string, label: string, binary: () => string): Contender {
       group.start(setup.world.back, agentCommand(binary(), setup, '--quiet'), { name: 'agent' })
     },
   }
+}
+
+function kill(child: Bun.Subprocess): void {
+  child.kill('SIGKILL')
 }
 
 async function eventOf<Name extends Event['event']>(
