@@ -48,8 +48,17 @@ function statOf(pid: number): Stat | null {
 }
 
 export class Group implements AsyncDisposable {
+  /** Those that have processes. */
+  static readonly #all = new Set<Group>()
   readonly folder: string
   readonly #roots: Bun.Subprocess[] = []
+
+  static {
+    // Before the children alone are killed: theirs, nginx's workers for one, could not be found any more.
+    process.prependListener('exit', () => {
+      for (const group of Group.#all) for (const { pid } of group.#tree()) signal(pid, 'SIGKILL')
+    })
+  }
 
   /** `folder`: for logs. */
   constructor(folder: string) {
@@ -68,6 +77,7 @@ export class Group implements AsyncDisposable {
     closeSync(log)
     leaveNone(child)
     this.#roots.push(child)
+    Group.#all.add(this)
   }
 
   #tree(): Stat[] {
@@ -116,6 +126,7 @@ export class Group implements AsyncDisposable {
       if (statOf(pid)?.parent === parent || statOf(pid)?.parent === 1) signal(pid, 'SIGKILL')
     await ended
     this.#roots.length = 0
+    Group.#all.delete(this)
   }
 }
 

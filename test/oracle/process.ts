@@ -25,7 +25,7 @@ process.on('exit', () => {
   for (const program of running) program.kill('SIGKILL')
 })
 // For good: under `bun run` a Ctrl-C arrives twice, and the second must not cut off what the first has begun.
-for (const [signal, status] of [['SIGTERM', 143] as const, ['SIGINT', 130] as const])
+for (const [signal, status] of [['SIGTERM', 143] as const, ['SIGINT', 130] as const, ['SIGHUP', 129] as const])
   process.on(signal, () => process.exit(status))
 
 export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
