@@ -30,7 +30,7 @@ export const floor: Contender = {
 export const hop: Contender = {
   id: 'hop',
   label: 'Bun’s hop',
-  encryption: 'none',
+  encryption: null,
   setting: 'floor.ts once: one process from visitor to service, without TLS, tunnel and anything of warren',
   programs: [],
   install: '',
@@ -45,7 +45,7 @@ export const hop: Contender = {
 export const hops: Contender = {
   id: 'hops',
   label: 'Bun’s two hops',
-  encryption: 'none',
+  encryption: null,
   setting: 'floor.ts twice in a row: two processes, as a tunnel has, without TLS, a session and anything of warren',
   programs: [],
   install: '',
