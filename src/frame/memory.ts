@@ -47,9 +47,14 @@ export class Memory {
     if (this.#spare.length < this.limits.spareBlocks) this.#spare.push(block)
   }
 
-  /** New streams are BUSY from seven eighths of the limit on, before old ones have to be reset for them. */
-  get full(): boolean {
-    return this.buffered > (this.limits.buffered * 7) / 8
+  /**
+   * Whether a new stream may come: from seven eighths of the limit on none may, and the longest stalled one gives up its
+   * place for the next. Without that, those that nobody reads would keep everybody else out for as long as they like.
+   */
+  admit(): boolean {
+    if (this.buffered <= (this.limits.buffered * 7) / 8) return true
+    this.#giveUpOldest()
+    return false
   }
 
   /** `owner` holds `bytes` more, and has just stalled or made progress. */
@@ -57,12 +62,7 @@ export class Memory {
     this.buffered += bytes
     this.#stalled.delete(owner)
     this.#stalled.add(owner)
-    while (this.buffered > this.limits.buffered) {
-      const oldest = this.#stalled.values().next().value
-      if (oldest === undefined) return
-      this.#stalled.delete(oldest)
-      oldest.giveUp(RESET_CODE.BUSY)
-    }
+    while (this.buffered > this.limits.buffered && this.#giveUpOldest());
   }
 
   /** `owner` holds `bytes` fewer; `rest` is what it still holds. */
@@ -70,5 +70,14 @@ export class Memory {
     this.buffered -= bytes
     this.#stalled.delete(owner)
     if (rest > 0) this.#stalled.add(owner)
+  }
+
+  /** False: none is stalled. */
+  #giveUpOldest(): boolean {
+    const oldest = this.#stalled.values().next().value
+    if (oldest === undefined) return false
+    this.#stalled.delete(oldest)
+    oldest.giveUp(RESET_CODE.BUSY)
+    return true
   }
 }

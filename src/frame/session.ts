@@ -355,7 +355,7 @@ export class Session implements Frames {
   open(opening: Opening, sink: Sink): Stream | null {
     if (this.#over !== null || !this.#opener || this.#peerDrains || this.#goaway !== null) return null
     if (!this.turns.attached) return null
-    if (this.#streams.full) return null
+    if (!this.#streams.admit()) return null
     if (this.#lastId === LIMIT.streamId) {
       this.close(SESSION_CODE.SHUTDOWN, 'no stream id is left')
       return null
@@ -521,7 +521,7 @@ export class Session implements Frames {
     if (this.#opener) throw new Violation('DATA_INIT to the side that opens')
     if (m.stream <= this.#accepted) throw new Violation('DATA_INIT of an id that was used')
     this.#accepted = m.stream
-    if (this.#streams.full || this.#goaway !== null) return this.#sendReset(m.stream, RESET_CODE.BUSY)
+    if (this.#goaway !== null || !this.#streams.admit()) return this.#sendReset(m.stream, RESET_CODE.BUSY)
     const stream = new Stream(this, m.stream, NO_SINK, true, m.credit)
     this.#streams.add(stream)
     if (m.edge !== this.#edge) this.#edge = m.edge

@@ -17,9 +17,9 @@ export class Streams {
     return this.#open.size
   }
 
-  /** No more are taken. */
-  get full(): boolean {
-    return this.#open.size >= LIMIT.streams || this.#memory.full
+  /** Whether one more may come. */
+  admit(): boolean {
+    return this.#open.size < LIMIT.streams && this.#memory.admit()
   }
 
   all(): IterableIterator<Stream> {
