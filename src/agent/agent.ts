@@ -114,7 +114,10 @@ class RunningAgent implements Agent {
     this.#tunnels.check()
     this.#roaming = new Roaming(
       () => this.#live?.carrier.localHost ?? null,
-      () => this.#live?.carrier.break('reset'),
+      why => {
+        // A clock that was set must not cost streams: with no hold, silence tells whether it was sleep.
+        if (why === 'gone' || this.#options.holdMs > 0) this.#live?.carrier.break('reset')
+      },
     )
     this.#asking = setInterval(() => this.#askAgain(), ASK_AGAIN_MS)
     this.#connect()
@@ -253,6 +256,7 @@ class RunningAgent implements Agent {
       carrier,
       id: ack.session,
       attempt: 0,
+      resumedAt: Number.NEGATIVE_INFINITY,
       since: performance.now(),
       splices: new Set(),
       hold: null,
@@ -360,6 +364,7 @@ class RunningAgent implements Agent {
     }
     clearTimeout(hold.timer)
     live.hold = null
+    live.resumedAt = performance.now()
     const replayed = live.carrier.resume(connection, answer.position, NOTHING, rest)
     this.#emitOf(live, {
       event: 'session',

@@ -17,8 +17,11 @@ const PENDING = 4
 /** The link may break again before the answer: another dial is better than a long wait. */
 const ANSWER_MS = 3_000
 
-/** What the relay knows a session by, and how often it was asked to resume it. */
-export type Resumable = { readonly session: Session; readonly id: Uint8Array; attempt: number }
+/**
+ * What the relay knows a session by, how often it was asked to resume it, and when it last did, in ms of
+ * performance.now(); -Infinity: never.
+ */
+export type Resumable = { readonly session: Session; readonly id: Uint8Array; attempt: number; resumedAt: number }
 
 export type OnAnswer = (answered: Greeted<Extract<Resumption, { ok: true }>>) => Handler | null
 
@@ -39,7 +42,8 @@ export class Resuming {
     this.#what = what
     this.#onAnswer = onAnswer
     this.#timer = setInterval(() => this.#dial(), DIAL_EVERY_MS)
-    this.#dial()
+    // Once a second holds for a link, too, that breaks right after each resume.
+    if (performance.now() - what.resumedAt >= DIAL_EVERY_MS) this.#dial()
   }
 
   stop(): void {

@@ -28,16 +28,21 @@ const THIS_MACHINE: Machine = {
   },
 }
 
+/** gone: the address that the connection was made from. slept: the machine; or its clock was set forward, which looks the same. */
+export type Moved = 'gone' | 'slept'
+
 export class Roaming {
   readonly #localHost: () => string | null
-  readonly #onMoved: () => void
+  readonly #onMoved: (why: Moved) => void
   readonly #machine: Machine
   readonly #timer: ReturnType<typeof setInterval>
   #wall: number
   #steady: number
+  /** The connection's address, once the machine was seen to have it: Bun's list leaves out interfaces without a carrier. */
+  #seen: string | null = null
 
   /** `localHost`: where the connection was made from, null while there is none. */
-  constructor(localHost: () => string | null, onMoved: () => void, machine = THIS_MACHINE) {
+  constructor(localHost: () => string | null, onMoved: (why: Moved) => void, machine = THIS_MACHINE) {
     this.#localHost = localHost
     this.#onMoved = onMoved
     this.#machine = machine
@@ -54,7 +59,11 @@ export class Roaming {
     if (host === null) return
     // A link-local address may carry its zone. None at all: the socket is closing, and says so itself.
     const address = host.split('%')[0]!
-    if (slept || (address !== '' && this.#machine.addresses()?.includes(address) === false)) this.#onMoved()
+    const listed = address === '' ? undefined : this.#machine.addresses()?.includes(address)
+    const gone = listed === false && this.#seen === address
+    this.#seen = listed ? address : null
+    if (gone) this.#onMoved('gone')
+    else if (slept) this.#onMoved('slept')
   }
 
   stop(): void {

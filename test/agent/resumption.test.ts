@@ -8,6 +8,13 @@ import { listen, listenTls } from '../../src/net/index.ts'
 import { temporaryFolder } from '../folder.ts'
 import { certificate } from '../net/certificate.ts'
 
+const broken = () => ({
+  session: idle(),
+  id: new Uint8Array(16),
+  attempt: 0,
+  resumedAt: Number.NEGATIVE_INFINITY,
+})
+
 function idle(): Session {
   return new Session(
     {
@@ -31,16 +38,30 @@ test('dials that hang in a handshake do not stop the next ones', async () => {
     if (dials === 7) dialled.resolve(performance.now() - began)
     return { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
   })
-  const session = idle()
   const relay = { host: '127.0.0.1', port: silent.port, pin: new Uint8Array(32) }
   const key = createKey(join(temporaryFolder(), 'agent.key'), 'test')
-  const resuming = new Resuming(relay, key, { session, id: new Uint8Array(16), attempt: 0 }, () => null)
+  const resuming = new Resuming(relay, key, broken(), () => null)
   // The seventh comes 6 s after the first; a dial that hung would be given up only after 10 s.
   expect(await dialled.promise).toBeLessThan(9_000)
   expect(silent.connections).toBeLessThanOrEqual(5)
   resuming.stop()
   silent.stop()
 }, 20_000)
+
+test('a connection that broke right after it resumed is not followed by another at once', async () => {
+  const dialled = Promise.withResolvers<number>()
+  const relayed = listen({ host: '127.0.0.1', port: 0 }, () => {
+    dialled.resolve(performance.now())
+    return { onData: () => true, onDrain() {}, onEnd() {}, onClose() {} }
+  })
+  const relay = { host: '127.0.0.1', port: relayed.port, pin: new Uint8Array(32) }
+  const key = createKey(join(temporaryFolder(), 'agent.key'), 'test')
+  const began = performance.now()
+  const resuming = new Resuming(relay, key, { ...broken(), resumedAt: began }, () => null)
+  expect((await dialled.promise) - began).toBeGreaterThan(900)
+  resuming.stop()
+  relayed.stop()
+})
 
 test('a relay that is busy is asked again', async () => {
   const codes: number[] = [SESSION_CODE.BUSY, SESSION_CODE.UNKNOWN]
@@ -59,7 +80,7 @@ test('a relay that is busy is asked again', async () => {
   const relay = { host: '127.0.0.1', port: busy.port, pin: certificateKeyHash(cert) }
   const agentKey = createKey(join(temporaryFolder(), 'agent.key'), 'test')
   const answer = Promise.withResolvers<unknown>()
-  const resuming = new Resuming(relay, agentKey, { session: idle(), id: new Uint8Array(16), attempt: 0 }, answered => {
+  const resuming = new Resuming(relay, agentKey, broken(), answered => {
     answer.resolve(answered.answer)
     return null
   })

@@ -1,15 +1,19 @@
 // When a link is taken for broken before any packet says so.
 import { afterAll, describe, expect, test } from 'bun:test'
-import { Roaming } from '../../src/agent/roaming.ts'
+import { type Moved, Roaming } from '../../src/agent/roaming.ts'
 
 /** A machine whose clocks and addresses the test moves. */
 function machine() {
   const state = { wall: 1_000_000, steady: 0, addresses: ['127.0.0.1', '192.0.2.7', '2001:db8::7'] }
   let host: string | null = '192.0.2.7'
   let moved = 0
+  let reason: Moved | null = null
   const roaming = new Roaming(
     () => host,
-    () => moved++,
+    why => {
+      moved++
+      reason = why
+    },
     { wall: () => state.wall, steady: () => state.steady, addresses: () => state.addresses },
   )
   afterAll(() => roaming.stop())
@@ -18,6 +22,8 @@ function machine() {
     from: (address: string | null) => {
       host = address
     },
+    /** Why it moved last. */
+    why: () => reason,
     /** So much time passes on both clocks; then it looks. Whether it moved. */
     after(wallMs: number, steadyMs = wallMs): boolean {
       state.wall += wallMs
@@ -39,8 +45,10 @@ describe('the address that the connection was made from', () => {
 
   test('is gone: at the next look', () => {
     const m = machine()
+    expect(m.after(1_000)).toBe(false)
     m.state.addresses = ['127.0.0.1', '198.51.100.3']
     expect(m.after(1_000)).toBe(true)
+    expect(m.why()).toBe('gone')
   })
 
   test('is an IPv6 one', () => {
@@ -58,8 +66,20 @@ describe('the address that the connection was made from', () => {
       m.from(host)
       expect(m.after(1_000)).toBe(false)
     }
-    m.from('fe80::8%eth0')
+    m.state.addresses.pop()
     expect(m.after(1_000)).toBe(true)
+  })
+
+  test('was never in the list, as that of an interface without a carrier: it cannot be gone from it', () => {
+    const m = machine()
+    m.from('10.0.0.9')
+    for (let i = 0; i < 5; i++) expect(m.after(1_000)).toBe(false)
+    m.state.addresses.push('10.0.0.9')
+    expect(m.after(1_000)).toBe(false)
+    m.state.addresses.pop()
+    expect(m.after(1_000)).toBe(true)
+    // Once told, it is not told again.
+    expect(m.after(1_000)).toBe(false)
   })
 
   test('is not known of a socket that is closing', () => {
@@ -81,6 +101,7 @@ describe('sleep', () => {
   test('is a wall clock that went on while the other stood still, told once', () => {
     const m = machine()
     expect(m.after(3_000 + 1_000, 1_000)).toBe(true)
+    expect(m.why()).toBe('slept')
     expect(m.after(1_000)).toBe(false)
   })
 
@@ -96,17 +117,16 @@ describe('sleep', () => {
   })
 })
 
-test('on this machine: its own address is there, one of the documentation is not', () => {
-  let host = '127.0.0.1'
-  let moved = 0
-  const roaming = new Roaming(
-    () => host,
-    () => moved++,
-  )
-  roaming.look()
-  expect(moved).toBe(0)
-  host = '192.0.2.200'
-  roaming.look()
-  expect(moved).toBe(1)
-  roaming.stop()
+test('on this machine: neither its own address is gone, nor one that it never had', () => {
+  for (const host of ['127.0.0.1', '192.0.2.200']) {
+    let moved = 0
+    const roaming = new Roaming(
+      () => host,
+      () => moved++,
+    )
+    roaming.look()
+    roaming.look()
+    expect(moved).toBe(0)
+    roaming.stop()
+  }
 })
