@@ -22,6 +22,8 @@ const INIT_MS = 5_000
 const REFUSAL_MS = 50
 /** How long the refusal may take to leave. */
 const FAREWELL_MS = 2_000
+/** An agent sends INIT or RESUME behind the handshake, in the same flight. */
+const PROMPT_MS = 1_000
 const ROLE_AGENT = 1
 /** Refusals whose reason an agent is told. */
 const TOLD: ReadonlySet<number> = new Set([SESSION_CODE.SPENT, SESSION_CODE.EXPIRED, SESSION_CODE.VERSION])
@@ -51,6 +53,7 @@ export class Stranger implements Handler {
   /** Counted among the strangers. */
   #counted = true
   #answered = false
+  readonly #since = performance.now()
 
   constructor(connection: Connection, options: AdmissionOptions) {
     this.#options = options
@@ -87,9 +90,10 @@ export class Stranger implements Handler {
     if (!this.#answered) this.#dismiss('silent')
   }
 
-  onClose(_how: Ended): void {
+  onClose(how: Ended): void {
     clearTimeout(this.#timer)
-    if (!this.#answered) this.#options.strangers.punish(this.#connection.remoteHost, 'silent')
+    // Who was refused, and keeps its place until it is taken, is like one that said nothing.
+    if (!this.#answered || how === 'timeout') this.#options.strangers.punish(this.#connection.remoteHost, 'silent')
     this.#uncount()
   }
 
@@ -155,6 +159,8 @@ export class Stranger implements Handler {
     this.#options.refused(from, key, reason)
     if (code === SESSION_CODE.REFUSED || code === SESSION_CODE.SPENT || code === SESSION_CODE.EXPIRED)
       this.#options.strangers.punish(from, 'refused')
+    // Those that cost nothing, because honest agents may meet them in crowds, are for who asks at once.
+    else if (performance.now() - this.#since > PROMPT_MS) this.#options.strangers.punish(from, 'silent')
     clearTimeout(this.#timer)
     // Only the relay's own log says why its state fails, or what was wrong with a registration.
     const text = TOLD.has(code) ? reason : ''

@@ -14,6 +14,9 @@ const { port, token } = running
 const known = newKey()
 const joined = await (await RawClient.connect(port, address())).register(known, { token: Buffer.from(token) })
 
+/** No agent waits so long behind its handshake. */
+const LATE_MS = 1_100
+
 const REFUSED = Buffer.from('0000000594060000a0', 'hex')
 
 test('a token lets a key in, and from then on the key gets in by itself', async () => {
@@ -115,6 +118,27 @@ test('who was refused is cut off 2 s later, also while it goes on sending', asyn
   clearInterval(dribble)
   expect(afterMs).toBeGreaterThan(1_900)
   expect(afterMs).toBeLessThan(4_000)
+}, 15_000)
+
+test('who asks late, or keeps its place after a refusal, pays like one who says nothing; who asks at once does not', async () => {
+  const crowd = (from: string, stays = false) =>
+    Promise.all(Array.from({ length: 16 }, () => RawClient.connect(port, from, stays)))
+  const ask = (clients: RawClient[]) =>
+    Promise.all(clients.map(client => client.say(initOf(client, known, { version: 2 }))))
+
+  const prompt = address()
+  await ask(await crowd(prompt))
+  expect(await RawClient.connect(port, prompt)).toBeDefined()
+
+  const late = address()
+  const waiting = await crowd(late)
+  await Bun.sleep(LATE_MS)
+  await ask(waiting)
+  await expect(RawClient.connect(port, late)).rejects.toThrow()
+
+  const staying = address()
+  await ask(await crowd(staying, true))
+  await expect(RawClient.connect(port, staying)).rejects.toThrow()
 }, 15_000)
 
 test('of many refusals in a second 20 are told', async () => {
