@@ -80,6 +80,8 @@ export class Members {
     const from = formatHostPort(connection.remoteHost, connection.remotePort)
     const asks = new Asks(
       asked => {
+        // It opens no streams any more, and whoever came to such a tunnel would be reset.
+        if (this.#sessions.wasReplaced(member.id)) return
         for (const answer of this.#tunnels.grant(body.key, member, asked)) session.send({ type: BOUND, answer })
         this.#tunnels.admitWaiting(member)
       },
@@ -145,8 +147,9 @@ export class Members {
   #broken(member: Member, how: Break): void {
     const ms = how === 'fin' ? Math.min(HOLD_AFTER_FIN_MS, this.#options.holdMs) : this.#options.holdMs
     const { fingerprint: key, name, from, splices } = member
-    // One that was replaced is most likely the leftover of a process that was started anew.
-    const nothing = splices.size === 0 && member.tunnels.size === 0
+    // An agent that has sent nothing was told of no session, or ended over what it was told. One that was replaced is most
+    // likely the leftover of a process that was started anew.
+    const nothing = splices.size === 0 && (member.tunnels.size === 0 || member.session.position() === 0)
     if (ms === 0 || nothing || this.#sessions.wasReplaced(member.id) || this.#ended)
       return member.session.lost(BREAKS[how])
     this.#emit({ event: 'agent', state: 'held', key, name, from, reason: BREAKS[how], streams: splices.size })

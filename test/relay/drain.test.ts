@@ -60,7 +60,13 @@ test('neither side waits for a link that is broken, the agent with nothing open'
     const watched = await runAgent(invite, folder, [`a=127.0.0.1:${service}`], { drainMs: 20_000 })
     const visitor = net.connect({ port: await portOf(watched, 'a'), host: '127.0.0.1' }).on('error', () => {})
     if (side === 'relay') await watched.until(e => e.event === 'stream' && e.state === 'open')
-    else visitor.destroy()
+    else {
+      // An agent that has said nothing yet would not be held.
+      visitor.write('go')
+      await new Promise(resolve => visitor.once('data', resolve))
+      visitor.destroy()
+      await watched.until(e => e.event === 'stream' && e.state === 'closed')
+    }
     link.state = 'down'
     link.cut()
     await watched.until(e => e.event === 'session' && e.state === 'held')

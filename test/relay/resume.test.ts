@@ -94,6 +94,9 @@ describe('whoever asks for a session', () => {
         const running = await runRelay()
         const { client: first, key, session } = await registered(running)
         if (held) {
+          const before = first.session.length
+          first.socket.write(raw.ping(76))
+          await until(() => first.session.length > before, 'the PONG')
           first.socket.resetAndDestroy()
           await seen(running.events, 'held')
         }
@@ -113,7 +116,7 @@ describe('whoever asks for a session', () => {
         }
         const honest = await connect(running)
         const answer = readResumption(await honest.ask(honest.resume(key, { session, attempt: 1, position: 0 })))
-        expect(answer).toMatchObject({ ok: true, position: held ? 0 : raw.ping(77).length })
+        expect(answer).toMatchObject({ ok: true, position: raw.ping(77).length })
       })
     })
 
@@ -468,6 +471,19 @@ describe('visitors that come while the agent is away', () => {
     visitor.socket.write('still here')
     await visitor.hears('still here')
     watched.agent.stop()
+  }, 10_000)
+
+  test('an agent that ends over what its ACK said is not waited for', async () => {
+    const running = await runRelay()
+    const { client, port } = await registered(running)
+    client.socket.destroy()
+    await until(() => running.events.find(e => e.event === 'agent' && e.state === 'gone'), 'gone')
+    expect(running.events.some(e => e.event === 'agent' && e.state === 'held')).toBe(false)
+    const began = performance.now()
+    const { how, at } = await stay(port).ended
+    expect(how).toBe('reset')
+    expect(at - began).toBeLessThan(4_000)
+    expect(await stay(port).ended).toMatchObject({ how: 'other' })
   }, 10_000)
 
   test('an agent that closed without a word is waited for 3 s, not for the whole hold', async () => {

@@ -1,15 +1,21 @@
 // Who has an address, and what visitors meet meanwhile: relay and agents in this process, over real sockets.
 import { Database } from 'bun:sqlite'
-import { expect, test } from 'bun:test'
+import { expect, spyOn, test } from 'bun:test'
 import net from 'node:net'
 import { join } from 'node:path'
-import { readRegistration } from '../../src/frame/index.ts'
+import { pack } from 'msgpackr'
+import { BIND, readRegistration } from '../../src/frame/index.ts'
 import { formatInvite, formatPublicKeyLine, parseInvite } from '../../src/identity/index.ts'
 import { ask } from '../../src/relay/control.ts'
 import { temporaryFolder } from '../folder.ts'
 import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
 import { Link } from './link.ts'
 import { newKey, RawClient, runRelay } from './running.ts'
+
+/** What a session asks for is answered by then; two processes of a key are asked 200 ms apart. */
+const ANSWERED_MS = 600
+/** An agent has looked at clocks and addresses by then. */
+const LOOKED_MS = 1_300
 
 const { state, relay, port: control } = await runRelay()
 const hello = serve('hello')
@@ -74,6 +80,44 @@ test('a second process takes over just what it names, at once, and the two do no
   expect(lost.event === 'session' && lost.state === 'lost' && lost.retryInMs).toBeGreaterThanOrEqual(30_000)
   expect((await visit(b)).said).toBe('other')
   for (const { agent } of [first, second, third]) agent.stop()
+})
+
+test('a process that another one took everything from is granted nothing more', async () => {
+  const running = await runRelay()
+  const key = newKey()
+  const register = async (name: string) => {
+    const client = await RawClient.connect(running.port)
+    await client.register(key, { token: Buffer.from(running.token), tunnels: [{ id: 1, name, port: null }] })
+    return client
+  }
+  const first = await register('x')
+  await register('x')
+  const asked = pack([BIND, 0, { id: 2, name: 'y', port: null }])
+  const size = Buffer.alloc(4)
+  size.writeUInt32BE(asked.length)
+  first.socket.write(Buffer.concat([size, asked]))
+  await Bun.sleep(ANSWERED_MS)
+  const leases = await ask(running.state, { do: 'leases' })
+  expect('ok' in leases && (leases.ok as { service: string }[]).map(lease => lease.service)).toEqual(['x'])
+})
+
+test('a clock that is set forward cuts no stream, also of an agent that holds none', async () => {
+  const running = await runRelay({ holdMs: 0 })
+  const folder = join(temporaryFolder(), 'agent')
+  const watched = await runAgent(running.relay.firstInvite, folder, [`a=127.0.0.1:${hello}`], { holdMs: 0 })
+  const visitor = net.connect({ port: await portOf(watched, 'a'), host: '127.0.0.1' })
+  const said = () => new Promise<string>(resolve => visitor.once('data', chunk => resolve(String(chunk))))
+  expect(await said()).toBe('hello')
+  const now = Date.now
+  const clock = spyOn(Date, 'now').mockImplementation(() => now() + 5_000)
+  try {
+    await Bun.sleep(LOOKED_MS)
+    visitor.write('still here')
+    expect(await said()).toBe('still here')
+  } finally {
+    clock.mockRestore()
+    visitor.destroy()
+  }
 })
 
 test('what another process took is not taken back, not even after a restart of the relay', async () => {
