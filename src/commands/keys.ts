@@ -44,7 +44,7 @@ const allow = leaf({
       required: true,
       valueHint: 'KEY',
       description:
-        "A public key line 'ssh-ed25519 AAAA… name', a file that holds one (FILE.pub, ./FILE), or a key that was revoked, by name",
+        "A public key line 'ssh-ed25519 AAAA… name', a file that holds one (FILE.pub, ./FILE), or a key that was revoked, by name or fingerprint",
     },
     name: { type: 'string', valueHint: 'NAME', description: "A name for it [the one it has, or the line's comment]" },
     ...stateFlag,
@@ -114,7 +114,8 @@ function seen(at: number | null): string {
 
 /** By its form alone: a file that somebody named like a key, in the folder of the day, must not let another key in. */
 function looksLikePath(text: string): boolean {
-  return text.includes('/') || text.endsWith('.pub')
+  // A fingerprint may have slashes as well.
+  return !text.startsWith('SHA256:') && (text.includes('/') || text.endsWith('.pub'))
 }
 
 function readKeyFile(path: string): string {

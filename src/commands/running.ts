@@ -71,7 +71,7 @@ export async function stay<T extends Running>(
 }
 
 /** A closed terminal means the end as well; without one, SIGHUP stays as it was inherited, so that nohup works. */
-function handledSignals(): NodeJS.Signals[] {
+export function handledSignals(): NodeJS.Signals[] {
   const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY
   return terminal ? ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] : ['SIGINT', 'SIGTERM']
 }

@@ -25,7 +25,7 @@ export function staying(): void {
 
 /**
  * Resolves when all that was printed is taken, standard output before what an error adds to it. What only prints waits as
- * long as its reader takes, like any program; what stays gives up after a while.
+ * long as its reader takes, like any program (an Output keeps 16 MiB for it); what stays gives up after a while.
  */
 export async function settle(): Promise<void> {
   const taken = stdout.flush().then(() => stderr.flush())

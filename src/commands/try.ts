@@ -9,7 +9,7 @@ import type { Emit } from '../telemetry/events.ts'
 import { type Log, makeLog } from '../telemetry/log.ts'
 import { leaf } from './command.ts'
 import { viewFlags, viewOptions } from './flags.ts'
-import { type Running, stay } from './running.ts'
+import { handledSignals, type Running, stay } from './running.ts'
 import { stderr, stdout } from './streams.ts'
 import { checkTunnel } from './try-check.ts'
 import { servePage } from './try-page.ts'
@@ -63,8 +63,7 @@ export const tryCommand = leaf({
 
 async function check(json: boolean, quiet: boolean, log: Log): Promise<void> {
   // By default these end the process without a chance to remove the folder.
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.once(name, () => process.exit(128 + constants.signals[name]))
+  for (const name of handledSignals()) process.once(name, () => process.exit(128 + constants.signals[name]))
   const start = (tunnels: TunnelSpec[], emit: Emit) => startBoth(tunnels, emit, log)
   const passed = await checkTunnel(start, finding => {
     if (quiet && finding.ok) return

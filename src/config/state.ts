@@ -34,7 +34,7 @@ export function stateFolder(
   return folder
 }
 
-/** As `stateFolder`, for a command that asks a relay: it makes nothing, and root may ask anybody's. */
+/** As `stateFolder`, for a command that asks a relay: it makes nothing, and root may ask anybody's that runs. */
 export function askedFolder(flag?: string, env: Record<string, string | undefined> = process.env): string {
   const folder = resolve(choose(flag, env))
   if (existsSync(folder)) refuseShared('relay', folder)

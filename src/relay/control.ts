@@ -76,12 +76,12 @@ export class Operator {
     this.#options = options
   }
 
-  /** Notes in the state folder what commands need while the relay is down. */
   /** Whether a relay has listened with this state before. */
   remembers(state: string): boolean {
     return existsSync(join(state, REMEMBERED))
   }
 
+  /** Notes in the state folder what commands need while the relay is down. */
   remember(state: string): void {
     const { relay, ports } = this.#options
     const text = `${JSON.stringify({ host: relay.host, port: relay.port, ports })}\n`

@@ -50,7 +50,7 @@ export type RelayOptions = MembersOptions & {
   bind: string
   state: string
   drainMs: number
-  /** `first-start`: an invite when no relay has listened with this state before. */
+  /** `first-start`: an invite when no relay has listened with this state before, and no key is known. */
   invite: 'first-start' | 'never'
 }
 
@@ -177,13 +177,17 @@ class RunningRelay implements Relay {
       revoked: key => this.#members.revoke(key),
       freed: port => this.#tunnels.close(port),
     })
+    let served: Listener | null = null
     try {
-      const first = options.invite === 'first-start' && !operator.remembers(options.state)
-      operator.remember(options.state)
+      const first =
+        options.invite === 'first-start' && !operator.remembers(options.state) && store.listKeys().length === 0
       this.firstInvite = first ? this.#makeInvite(publicHost, certificate.pin) : null
-      this.#operator = serveOperator(options.state, operator, log)
+      served = serveOperator(options.state, operator, log)
+      this.#operator = served
+      operator.remember(options.state)
     } catch (thrown) {
       this.#listener.stop()
+      served?.stop()
       throw thrown
     }
     this.#expiry = setInterval(() => this.#expire(), EXPIRE_MS)

@@ -12,7 +12,7 @@ const MOST_WAITING = 1 << 24
  */
 const GATHER_MS = 10
 
-/** What was dropped is told no more than once in so many ms: a disk may stay full. */
+/** While more is written, what was dropped is told no more than once in so many ms: a disk may stay full. */
 const TELL_MS = 1000
 
 /** The reader is gone for good; any other error, like a full disk, may pass. */
@@ -48,7 +48,7 @@ export class Output {
       this.#lost = true
       return
     }
-    if (this.#dropped > 0) this.#tell()
+    if (this.#dropped > 0 && performance.now() - this.#toldAt >= TELL_MS) this.#tell()
     this.#waiting += text.length
     this.#text += text
     // With the first of them; behind a push, what follows is gathered when that is done.
@@ -79,11 +79,9 @@ export class Output {
   }
 
   #tell(): void {
-    const now = performance.now()
-    if (now - this.#toldAt < TELL_MS) return
     const count = this.#dropped
     this.#dropped = 0
-    this.#toldAt = now
+    this.#toldAt = performance.now()
     this.#onDropped(count)
   }
 

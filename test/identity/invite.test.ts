@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import { WarrenError } from '../../src/errors.ts'
 import { formatInvite, hashToken, looksLikeInvite, newToken, parseInvite } from '../../src/identity/index.ts'
 import vectors from '../vectors/invite.json'
 
@@ -143,5 +144,20 @@ describe('tokens', () => {
     )
     expect(Math.abs(bits / tokens.length - 64)).toBeLessThan(2)
     expect(hashToken(tokens[0] ?? newToken())).toHaveLength(32)
+  })
+})
+
+describe('an error', () => {
+  const said = (text: string) => new WarrenError('W-STATE', text).message
+
+  test('repeats no token, wherever it stood', () => {
+    for (const text of [LINE, SECRET, `/state/${SECRET}`, `'${LINE}' twice: ${SECRET}x`])
+      expect(said(text)).not.toContain(SECRET.slice(8, 24))
+  })
+
+  test('repeats a folder whose name is a hash', () => {
+    const folder = `/var/lib/volumes/${'0123456789abcdef'.repeat(4)}/_data`
+    expect(said(`cannot keep its state in ${folder}`)).toEndWith(folder)
+    expect(said(`${'0123456789abcdef'.repeat(4)}Z`)).toBe('…')
   })
 })
