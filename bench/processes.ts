@@ -82,7 +82,9 @@ export class Group implements AsyncDisposable {
 
   #tree(): Stat[] {
     const all = readdirSync('/proc').flatMap(name => (/^\d+$/.test(name) ? (statOf(Number(name)) ?? []) : []))
-    const found = all.filter(stat => this.#roots.some(root => root.pid === stat.pid))
+    // The number of one that has ended may be somebody else's by now.
+    const alive = this.#roots.filter(root => root.exitCode === null && root.signalCode === null)
+    const found = all.filter(stat => alive.some(root => root.pid === stat.pid))
     for (let at = 0; at < found.length; at++) found.push(...all.filter(stat => stat.parent === found[at]!.pid))
     return found
   }

@@ -80,6 +80,14 @@ function failures(text: string): string[] {
       const told = all.slice(Math.max(from, i - MOST_TOLD), i + 1)
       found.push(told.join('\n').trim())
     }
+    // A file that cannot be run has no test that fails.
+    if (line.startsWith('# Unhandled error'))
+      found.push(
+        all
+          .slice(i, i + MOST_TOLD)
+          .join('\n')
+          .trim(),
+      )
     if (/^\((pass|fail|skip|todo)\)/.test(line)) from = i + 1
   }
   return found

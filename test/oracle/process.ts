@@ -25,8 +25,10 @@ process.on('exit', () => {
   for (const program of running) program.kill('SIGKILL')
 })
 // For good: under `bun run` a Ctrl-C arrives twice, and the second must not cut off what the first has begun.
-for (const [signal, status] of [['SIGTERM', 143] as const, ['SIGINT', 130] as const, ['SIGHUP', 129] as const])
-  process.on(signal, () => process.exit(status))
+const ends = [['SIGTERM', 143] as const, ['SIGINT', 130] as const]
+for (const [signal, status] of ends) process.on(signal, () => process.exit(status))
+// Without a terminal it may have been turned off, by nohup.
+if (process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY) process.on('SIGHUP', () => process.exit(129))
 
 export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
   const decoder = new TextDecoder()
