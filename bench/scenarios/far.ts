@@ -47,7 +47,7 @@ function farStage(id: string, name: string, link: Link, bulk: number): Stage {
 export const far: Scenario = {
   id: 'far',
   title: 'Far away',
-  how: 'Visitor and relay on one host, agent and service on another, with a long link between them (two network namespaces, `test/wan/wanlink.c`): 20 ms and 100 ms there and back, 100 ms with 1 % of the packets lost, and 100 Mbit/s. The others carry 400 Mbit/s, so that the link and not this machine is the limit. Bulk counts from 2 seconds on, for 4; at 20 ms for 10, in which BBR slows down once to look for a shorter path.',
+  how: 'Visitor and relay on one host, agent and service on another, with a long link between them (two network namespaces, `test/wan/wanlink.c`): 20 ms and 100 ms there and back, 100 ms with 1 % of the packets lost, and 100 Mbit/s. The others carry 400 Mbit/s, so that the link and not this machine is the limit. Bulk counts from 2 seconds on, for 4; on the first link for 10, in which BBR slows down once to look for a shorter path.',
   service: own,
   stages: [
     farStage('ms20', '20 ms', { delay: 10, rate: 400, queue: 2000 }, KEPT_SECONDS),
