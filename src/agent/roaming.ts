@@ -17,7 +17,7 @@ export type Machine = {
 }
 
 const THIS_MACHINE: Machine = {
-  wall: Date.now,
+  wall: () => Date.now(),
   steady: () => performance.now(),
   addresses: () => {
     try {
