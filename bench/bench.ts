@@ -25,6 +25,8 @@ const USAGE = `bun run bench [--only ids] [--contenders ids] [--rounds n] [--sec
 `
 const HERE = import.meta.dir
 const PAGE = new URL('../docs/benchmarks.md', import.meta.url).pathname
+/** Where a run's page went is nobody else's. */
+const PAGE_FLAG = / --page \S+/
 const PAGE_ROUNDS = 4
 /** Two of them fit into what a measurement may take before it counts as hung. */
 const MOST_SECONDS = 50
@@ -96,11 +98,7 @@ async function headerOf(plan: Plan, load: number): Promise<Header> {
   return {
     date: new Date().toISOString().slice(0, 10),
     commit: `${git('rev-parse', '--short', 'HEAD') || 'unknown'}${git('status', '--porcelain', '-uno') === '' ? '' : '+'}`,
-    // Where its page went is nobody else's.
-    command: `npm run bench -- ${Bun.argv
-      .slice(2)
-      .join(' ')
-      .replace(/--page \S+/, '')}`.trim(),
+    command: `npm run bench -- ${Bun.argv.slice(2).join(' ')}`.replace(PAGE_FLAG, '').trim(),
     machine: machine(),
     rounds: plan.rounds,
     seconds: plan.seconds,
@@ -244,7 +242,7 @@ async function again(files: readonly string[], page: string): Promise<number> {
     const titles = again.map(({ title }) => `“${title}”`).join(', ')
     const where = machine === header.machine ? '' : `, on ${machine}`
     notes.push(
-      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}${where} (\`${command}\`).`,
+      `${titles}: of a run of its own on ${date}, at commit ${commit}, ${rounds} rounds, ${seconds} s each, load average before ${load}${where} (\`${command.replace(PAGE_FLAG, '')}\`).`,
       ...(run.header.notes ?? []),
     )
   }
