@@ -298,6 +298,7 @@ class RunningAgent implements Agent {
     for (const answer of ack.tunnels) this.#tunnels.answered(answer)
     this.#tunnels.bindOthers(live.session, ack.tunnels)
     carrier.start(live.session, connection, NOTHING, rest)
+    this.#roaming.connected()
     return carrier
   }
 
@@ -366,6 +367,7 @@ class RunningAgent implements Agent {
     live.hold = null
     live.resumedAt = performance.now()
     const replayed = live.carrier.resume(connection, answer.position, NOTHING, rest)
+    this.#roaming.connected()
     this.#emitOf(live, {
       event: 'session',
       state: 'resumed',

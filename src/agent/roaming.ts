@@ -52,18 +52,32 @@ export class Roaming {
     this.#timer.unref()
   }
 
+  /** A connection was made: its address may be gone before the next look. */
+  connected(): void {
+    const address = this.#address()
+    this.#seen = this.#listed(address) ? address : null
+  }
+
   /** Looks now. */
   look(): void {
     const slept = this.#slept()
-    const host = this.#localHost()
-    if (host === null) return
-    // A link-local address may carry its zone. None at all: the socket is closing, and says so itself.
-    const address = host.split('%')[0]!
-    const listed = address === '' ? undefined : this.#machine.addresses()?.includes(address)
+    const address = this.#address()
+    if (address === null) return
+    const listed = this.#listed(address)
     const gone = listed === false && this.#seen === address
     this.#seen = listed ? address : null
     if (gone) this.#onMoved('gone')
     else if (slept) this.#onMoved('slept')
+  }
+
+  /** Without the zone that a link-local address may carry. Empty: the socket is closing, and says so itself. */
+  #address(): string | null {
+    return this.#localHost()?.split('%')[0] ?? null
+  }
+
+  /** Undefined: nobody can say. */
+  #listed(address: string | null): boolean | undefined {
+    return address === null || address === '' ? undefined : this.#machine.addresses()?.includes(address)
   }
 
   stop(): void {

@@ -21,6 +21,7 @@ function machine() {
     state,
     from: (address: string | null) => {
       host = address
+      if (address !== null) roaming.connected()
     },
     /** Why it moved last. */
     why: () => reason,
@@ -48,6 +49,14 @@ describe('the address that the connection was made from', () => {
     expect(m.after(1_000)).toBe(false)
     m.state.addresses = ['127.0.0.1', '198.51.100.3']
     expect(m.after(1_000)).toBe(true)
+    expect(m.why()).toBe('gone')
+  })
+
+  test('is gone before the first look', () => {
+    const m = machine()
+    m.from('192.0.2.7')
+    m.state.addresses = ['127.0.0.1']
+    expect(m.after(300)).toBe(true)
     expect(m.why()).toBe('gone')
   })
 
