@@ -376,6 +376,11 @@ export class Session implements Frames {
     this.turns.message(message)
   }
 
+  /** It opens no stream any more, and takes none. */
+  get saidGoaway(): boolean {
+    return this.#goaway !== null
+  }
+
   /** Says that this side drains: no new streams; the open ones go on. Without any, and without a connection, it is over. */
   goaway(code: number, text: string): void {
     if (this.#over !== null || this.#goaway !== null) return

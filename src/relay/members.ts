@@ -81,7 +81,7 @@ export class Members {
     const asks = new Asks(
       asked => {
         // It opens no streams any more, and whoever came to such a tunnel would be reset.
-        if (this.#sessions.wasReplaced(member.id)) return
+        if (session.saidGoaway) return
         for (const answer of this.#tunnels.grant(body.key, member, asked)) session.send({ type: BOUND, answer })
         this.#tunnels.admitWaiting(member)
       },
