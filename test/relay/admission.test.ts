@@ -1,5 +1,5 @@
 // Strangers at the relay's door: what gets in, what is refused, and what the refused learn.
-import { expect, test } from 'bun:test'
+import { expect, spyOn, test } from 'bun:test'
 import { createHash } from 'node:crypto'
 import { initFrame, readRegistration, SESSION_CODE } from '../../src/frame/index.ts'
 import { transcript } from '../../src/identity/index.ts'
@@ -132,8 +132,9 @@ test('who asks late, or keeps its place after a refusal, pays like one who says 
 
   const late = address()
   const waiting = await crowd(late)
-  await Bun.sleep(LATE_MS)
-  await ask(waiting)
+  const now = performance.now.bind(performance)
+  const clock = spyOn(performance, 'now').mockImplementation(() => now() + LATE_MS)
+  await ask(waiting).finally(() => clock.mockRestore())
   await expect(RawClient.connect(port, late)).rejects.toThrow()
 
   const staying = address()

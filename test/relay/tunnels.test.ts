@@ -7,15 +7,12 @@ import { pack } from 'msgpackr'
 import { BIND, readRegistration } from '../../src/frame/index.ts'
 import { formatInvite, formatPublicKeyLine, parseInvite } from '../../src/identity/index.ts'
 import { ask } from '../../src/relay/control.ts'
+import { until } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
+import { raw } from '../frame/peer.ts'
 import { invite, portOf, runAgent, serve, tunnelled, visit } from './agents.ts'
 import { Link } from './link.ts'
 import { newKey, RawClient, runRelay } from './running.ts'
-
-/** What a session asks for is answered by then; two processes of a key are asked 200 ms apart. */
-const ANSWERED_MS = 600
-/** An agent has looked at clocks and addresses by then. */
-const LOOKED_MS = 1_300
 
 const { state, relay, port: control } = await runRelay()
 const hello = serve('hello')
@@ -95,8 +92,10 @@ test('a process that another one took everything from is granted nothing more', 
   const asked = pack([BIND, 0, { id: 2, name: 'y', port: null }])
   const size = Buffer.alloc(4)
   size.writeUInt32BE(asked.length)
-  first.socket.write(Buffer.concat([size, asked]))
-  await Bun.sleep(ANSWERED_MS)
+  const before = first.session.length
+  // The PONG comes after what was asked before the PING.
+  first.socket.write(Buffer.concat([size, asked, raw.ping(7)]))
+  await until(() => first.session.subarray(before).includes(raw.pong(7)), 'the PONG')
   const leases = await ask(running.state, { do: 'leases' })
   expect('ok' in leases && (leases.ok as { service: string }[]).map(lease => lease.service)).toEqual(['x'])
 })
@@ -109,9 +108,13 @@ test('a clock that is set forward cuts no stream, also of an agent that holds no
   const said = () => new Promise<string>(resolve => visitor.once('data', chunk => resolve(String(chunk))))
   expect(await said()).toBe('hello')
   const now = Date.now
-  const clock = spyOn(Date, 'now').mockImplementation(() => now() + 5_000)
+  const looked = Promise.withResolvers<void>()
+  const clock = spyOn(Date, 'now').mockImplementation(() => {
+    if (new Error().stack?.includes('roaming.ts')) looked.resolve()
+    return now() + 5_000
+  })
   try {
-    await Bun.sleep(LOOKED_MS)
+    await looked.promise
     visitor.write('still here')
     expect(await said()).toBe('still here')
   } finally {

@@ -128,28 +128,19 @@ describe('an output', () => {
     expect(reader.pushes).toBe(1)
   })
 
-  test('the last thing that a full disk did not take is told by a flush, and that it is lost', async () => {
+  test.each([
+    ['of a full disk, is told by a flush, and lost', 'ENOSPC', [1], true],
+    ['of a reader that left, is not', 'EPIPE', [], false],
+  ] as const)('the last thing, %s', async (_, code, told, lost) => {
     const reader = new Reader()
     const dropped: number[] = []
     const output = new Output(reader, count => dropped.push(count))
     output.write('a')
     await reader.pushed(1)
     expect(output.lost).toBe(false)
-    await reader.fail('ENOSPC')
+    await reader.fail(code)
     await output.flush()
-    expect(dropped).toEqual([1])
-    expect(output.lost).toBe(true)
-  })
-
-  test('what is written for a reader that left is not lost', async () => {
-    const reader = new Reader()
-    const dropped: number[] = []
-    const output = new Output(reader, count => dropped.push(count))
-    output.write('a')
-    await reader.pushed(1)
-    await reader.fail('EPIPE')
-    await output.flush()
-    expect({ dropped, lost: output.lost }).toEqual({ dropped: [], lost: false })
+    expect({ dropped, lost: output.lost }).toEqual({ dropped: [...told], lost })
   })
 
   test('a disk that is full may have room again, and what it missed is told', async () => {
