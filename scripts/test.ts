@@ -74,20 +74,12 @@ async function copy(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): P
 function failures(text: string): string[] {
   const all = text.split(/^\d+ tests? failed:$/m)[0]!.split('\n')
   const found: string[] = []
+  const tell = (begin: number, end: number) => found.push(all.slice(begin, end).join('\n').trim())
   let from = 0
   for (const [i, line] of all.entries()) {
-    if (line.startsWith('(fail)')) {
-      const told = all.slice(Math.max(from, i - MOST_TOLD), i + 1)
-      found.push(told.join('\n').trim())
-    }
+    if (line.startsWith('(fail)')) tell(Math.max(from, i - MOST_TOLD), i + 1)
     // A file that cannot be run has no test that fails.
-    if (line.startsWith('# Unhandled error'))
-      found.push(
-        all
-          .slice(i, i + MOST_TOLD)
-          .join('\n')
-          .trim(),
-      )
+    if (line.startsWith('# Unhandled error')) tell(i, i + MOST_TOLD)
     if (/^\((pass|fail|skip|todo)\)/.test(line)) from = i + 1
   }
   return found

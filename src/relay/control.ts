@@ -68,17 +68,17 @@ export type OperatorOptions = {
   freed: (port: number) => void
 }
 
+/** Whether a relay has listened with this state before. */
+export function hasRun(state: string): boolean {
+  return existsSync(join(state, REMEMBERED))
+}
+
 /** Carries out an operator's requests. */
 export class Operator {
   readonly #options: OperatorOptions
 
   constructor(options: OperatorOptions) {
     this.#options = options
-  }
-
-  /** Whether a relay has listened with this state before. */
-  remembers(state: string): boolean {
-    return existsSync(join(state, REMEMBERED))
   }
 
   /** Notes in the state folder what commands need while the relay is down. */

@@ -15,7 +15,7 @@ import { descriptors, type Listener, listenTls, refuseUnsafeEnvironment } from '
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
 import { type AdmissionOptions, Stranger } from './admission.ts'
-import { Operator, serveOperator } from './control.ts'
+import { hasRun, Operator, serveOperator } from './control.ts'
 import { PortEdge } from './edges/port.ts'
 import { Members, type MembersOptions } from './members.ts'
 import { ownHost } from './own-host.ts'
@@ -179,8 +179,7 @@ class RunningRelay implements Relay {
     })
     let served: Listener | null = null
     try {
-      const first =
-        options.invite === 'first-start' && !operator.remembers(options.state) && store.listKeys().length === 0
+      const first = options.invite === 'first-start' && !hasRun(options.state) && store.listKeys().length === 0
       this.firstInvite = first ? this.#makeInvite(publicHost, certificate.pin) : null
       served = serveOperator(options.state, operator, log)
       this.#operator = served
