@@ -72,7 +72,10 @@ export async function startRelay(options: RelayOptions, emit: Emit, log: Log): P
   refuseUnsafeEnvironment()
   const publicHost = options.publicHost ?? ownHost(options.listen.host)
   if (!isInvitable(publicHost)) {
-    throw new WarrenError('W-USAGE', `no invite can name this relay '${publicHost}': name it by --public-host`)
+    throw new WarrenError(
+      'W-USAGE',
+      `no invite can name a relay '${publicHost}'; give --public-host a name or address that one can`,
+    )
   }
   mkdirSync(options.state, { recursive: true, mode: 0o700 })
   // The lock first: of two relays that start at once, one must not make a certificate under the other.
