@@ -53,6 +53,9 @@ const CLOCK_SAVED_MS = 10 * 60_000
 /** As many tunnels as one INIT may ask for: without a limit one key could take the whole range, and leave it in quarantine. */
 export const PER_KEY = 256
 
+/** The ports whose leases an acquire changed, each with the one it had before. */
+type Changed = Map<number, Lease | null>
+
 /** Whether a port can be had from the system: it tries to bind it, and keeps it when it could. */
 export type Free = (port: number) => boolean
 
@@ -111,17 +114,19 @@ export class Pool {
   /** Several at once, in one transaction: all that could be granted are, and the answers are in the order asked. */
   acquireAll(publicKey: Uint8Array, wants: readonly Wanted[], free: Free): Grant[] {
     this.#expireUntil(this.#time())
-    const changed = new Set<number>()
+    const changed: Changed = new Map()
     try {
       const grants = wants.map(want => this.#take(publicKey, want, free, changed))
-      if (changed.size > 0) this.#save(changed)
+      if (changed.size > 0) this.#save(changed.keys())
       return grants
     } catch (thrown) {
       this.#stale = true
       try {
         this.#reload()
       } catch {
-        // What went wrong first says more; the next call reads the rows before it does anything.
+        // What went wrong first says more, and the next call reads the rows before it does anything. A release that comes
+        // meanwhile must find the lease that it is of.
+        for (const [port, lease] of changed) this.#put(port, lease)
       }
       throw thrown
     }
@@ -188,7 +193,7 @@ export class Pool {
 
   /** Writes the releases that wait for the next write. */
   flush(): void {
-    if (this.#unsaved.size > 0) this.#save(new Set())
+    if (this.#unsaved.size > 0) this.#save([])
     else this.store.flush()
   }
 
@@ -201,7 +206,7 @@ export class Pool {
     this.flush()
   }
 
-  #take(publicKey: Uint8Array, want: Wanted, free: Free, changed: Set<number>): Grant {
+  #take(publicKey: Uint8Array, want: Wanted, free: Free, changed: Changed): Grant {
     const key = hex(publicKey)
     const mine = this.#of(this.#byOwner.get(owner(key, want.service)))
     const before = mine.find(lease => lease.live) ?? null
@@ -210,14 +215,14 @@ export class Pool {
     if (typeof port === 'string') return { ok: false, why: port }
 
     if (before !== null && before.port !== port) {
+      if (!changed.has(before.port)) changed.set(before.port, before)
       this.#leave(before)
-      changed.add(before.port)
     }
     this.#epoch += 1
     const epoch = this.#epoch
     const since = this.#clock.time
+    if (!changed.has(port)) changed.set(port, this.#leases.get(port) ?? null)
     this.#put(port, { port, key: publicKey, service: want.service, live: true, epoch, since, heldAt: since })
-    changed.add(port)
     return { ok: true, port, epoch, replaced: before && { port: before.port, epoch: before.epoch } }
   }
 
@@ -284,7 +289,7 @@ export class Pool {
   #time(): number {
     if (this.#stale) this.#reload()
     this.#clock.look()
-    if (this.#clock.time - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save(new Set())
+    if (this.#clock.time - this.#clockOnDisk >= CLOCK_SAVED_MS) this.#save([])
     return this.#clock.time
   }
 
@@ -309,7 +314,7 @@ export class Pool {
     return count
   }
 
-  #save(changed: ReadonlySet<number>): void {
+  #save(changed: Iterable<number>): void {
     const leases = this.#of(new Set([...this.#unsaved.keys(), ...changed]))
     this.store.savePool({ clock: this.#clock.time, epoch: this.#epoch, leases, dropped: [] })
     this.#clockOnDisk = this.#clock.time
@@ -355,7 +360,7 @@ export class Pool {
     const now = this.#time()
     const left = [...this.#leases.values()].filter(lease => lease.live)
     for (const lease of left) this.#leave(lease)
-    if (left.length > 0) this.#save(new Set(left.map(lease => lease.port)))
+    if (left.length > 0) this.#save(left.map(lease => lease.port))
     this.#expireUntil(now)
   }
 

@@ -628,6 +628,33 @@ describe('when the disk fails', () => {
     expect(bench.take(A).port).toBe(20_001)
   })
 
+  test('where they stay unreadable, what was live before is still released by whoever held it', () => {
+    const bench = new Bench({ to: 20_001 })
+    const held = bench.take(A)
+    const other = 40_001 - held.port
+    const repair = breakDisk(bench)
+    bench.store.pool = () => {
+      throw new Error('not this one')
+    }
+    // A takeover of the port, and one that goes to another port.
+    expect(() => bench.pool.acquire(A, 'db', null, any)).toThrow(broken)
+    expect(bench.pool.release(held.port, held.epoch)).toBe(true)
+    repair()
+    Reflect.deleteProperty(bench.store, 'pool')
+    expect(bench.state(held.port)).toBe('away')
+
+    const again = bench.take(A)
+    breakDisk(bench)
+    bench.store.pool = () => {
+      throw new Error('not this one')
+    }
+    expect(() => bench.pool.acquire(A, 'db', other, any)).toThrow(broken)
+    expect(bench.pool.release(again.port, again.epoch)).toBe(true)
+    Reflect.deleteProperty(bench.store, 'pool')
+    Reflect.deleteProperty(bench.store, 'savePool')
+    expect([bench.state(again.port), bench.state(other)]).toEqual(['away', 'free'])
+  })
+
   test('a bind that throws leaves no lease behind', () => {
     const bench = new Bench()
     const fail = () => {
