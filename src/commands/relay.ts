@@ -29,7 +29,7 @@ export const relay = leaf({
       type: 'string',
       valueHint: 'N',
       default: '1024',
-      description: 'Sessions held at once; the oldest is given up',
+      description: 'Sessions held at once; beyond that one of the key with the most is given up',
     },
     'hold-memory': {
       type: 'string',

@@ -1,5 +1,6 @@
 // Sessions whose connection broke, held for a while so that their agents can resume them. Bounded in number and in bytes:
-// the oldest is given up first. Only a registered session gets here, so a stranger can make the relay hold nothing.
+// the oldest of the key that has the most is given up first, so that no key pushes out another's. Only a registered session
+// gets here, so a stranger can make the relay hold nothing.
 import type { Member } from './sessions.ts'
 
 /** What a relay holds at most, unless it is told otherwise. */
@@ -37,10 +38,8 @@ export class Holds {
     const bytes = member.session.held
     this.#held.set(member, { since: performance.now(), bytes, timer })
     this.#bytes += bytes
-    for (const [oldest] of this.#held) {
-      if (this.#held.size <= this.#limits.sessions && this.#bytes <= this.#limits.bytes) break
-      this.#expire(oldest, 'the relay holds too much')
-    }
+    while (this.#held.size > this.#limits.sessions) this.#giveUp(() => 1)
+    while (this.#bytes > this.#limits.bytes) this.#giveUp(({ bytes }) => bytes)
   }
 
   /** It is held no longer; how long it was, in ms, or null when it was not. */
@@ -51,6 +50,18 @@ export class Holds {
     this.#held.delete(member)
     this.#bytes -= hold.bytes
     return performance.now() - hold.since
+  }
+
+  /** The oldest session of the key whose sessions weigh the most. */
+  #giveUp(weight: (hold: Hold) => number): void {
+    const weights = new Map<string, number>()
+    for (const [{ fingerprint }, hold] of this.#held) {
+      weights.set(fingerprint, (weights.get(fingerprint) ?? 0) + weight(hold))
+    }
+    const most = Math.max(...weights.values())
+    for (const [member] of this.#held) {
+      if (weights.get(member.fingerprint) === most) return this.#expire(member, 'the relay holds too much')
+    }
   }
 
   #expire(member: Member, reason: string): void {

@@ -6,9 +6,9 @@ import { until } from '../e2e/warren.ts'
 
 const LONG_MS = 60_000
 
-/** A member is only its name here, and what its session keeps. */
-function member(name: string, held = 0): Member {
-  return { name, session: { held } } as unknown as Member
+/** A member is only its name and key here, and what its session keeps. */
+function member(name: string, held = 0, fingerprint = 'k'): Member {
+  return { name, fingerprint, session: { held } } as unknown as Member
 }
 
 function holding(limits: { sessions: number; bytes: number }) {
@@ -22,8 +22,8 @@ function holding(limits: { sessions: number; bytes: number }) {
     holds,
     expired,
     names: () => expired.map(e => e.name),
-    hold(name: string, held = 0, ms = LONG_MS): Member {
-      const held_ = member(name, held)
+    hold(name: string, held = 0, ms = LONG_MS, fingerprint = 'k'): Member {
+      const held_ = member(name, held, fingerprint)
       members.push(held_)
       holds.hold(held_, ms)
       return held_
@@ -91,5 +91,32 @@ describe('over a limit the oldest is given up first', () => {
     holds.hold(a, LONG_MS)
     hold('c')
     expect(names()).toEqual(['b'])
+  })
+})
+
+describe('a key pushes out its own sessions, and nobody else’s', () => {
+  test('with many of them', () => {
+    const { names, hold } = holding({ sessions: 4, bytes: 1_000 })
+    hold('first', 0, LONG_MS, 'one')
+    hold('second', 0, LONG_MS, 'two')
+    for (const name of ['a', 'b', 'c', 'd', 'e']) hold(name, 0, LONG_MS, 'many')
+    expect(names()).toEqual(['a', 'b', 'c'])
+  })
+
+  test('with much that they keep', () => {
+    const { holds, names, hold } = holding({ sessions: 100, bytes: 100 })
+    hold('first', 10, LONG_MS, 'one')
+    hold('second', 20, LONG_MS, 'two')
+    for (const name of ['a', 'b', 'c', 'd']) hold(name, 30, LONG_MS, 'many')
+    expect(names()).toEqual(['a', 'b'])
+    hold('too much alone', 101, LONG_MS, 'another')
+    expect(names()).toEqual(['a', 'b', 'too much alone'])
+    expect(holds.bytes).toBe(90)
+  })
+
+  test('between keys that have as much the oldest goes', () => {
+    const { names, hold } = holding({ sessions: 3, bytes: 100 })
+    for (const name of ['a', 'b', 'c', 'd', 'e']) hold(name, 20, LONG_MS, name)
+    expect(names()).toEqual(['a', 'b'])
   })
 })
