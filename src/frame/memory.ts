@@ -14,6 +14,9 @@ export type MemoryLimits = {
   sessionGrowth: number
   /** Bytes really buffered, over which the longest stalled streams are reset. */
   buffered: number
+  /** Bytes of blocks in all send rings, above which a session sends no bulk while its own has more than `sessionRing`. */
+  rings: number
+  sessionRing: number
   /** Spare ring blocks kept for the next session, in blocks. */
   spareBlocks: number
 }
@@ -22,6 +25,8 @@ export const MEMORY_LIMITS: MemoryLimits = {
   growth: 256 * 1024 * 1024,
   sessionGrowth: 64 * 1024 * 1024,
   buffered: 128 * 1024 * 1024,
+  rings: 256 * 1024 * 1024,
+  sessionRing: 1024 * 1024,
   spareBlocks: 32,
 }
 
@@ -31,6 +36,8 @@ export class Memory {
   buffered = 0
   /** Credit given beyond first credits, in bytes. */
   granted = 0
+  /** Blocks that send rings have now, in bytes. */
+  #rings = 0
   readonly #spare: Buffer[] = []
   /** Insertion order is the order of stalling: a stream that makes progress goes to the end. */
   readonly #stalled = new Set<Stalled>()
@@ -39,11 +46,18 @@ export class Memory {
     this.limits = limits
   }
 
+  /** How many bytes the send ring of one session may keep now. */
+  get ringRoom(): number {
+    return this.#rings <= this.limits.rings ? TUNING.windowMax : this.limits.sessionRing
+  }
+
   takeBlock(): Buffer {
+    this.#rings += TUNING.block
     return this.#spare.pop() ?? Buffer.allocUnsafeSlow(TUNING.block)
   }
 
   giveBlock(block: Buffer): void {
+    this.#rings -= TUNING.block
     if (this.#spare.length < this.limits.spareBlocks) this.#spare.push(block)
   }
 

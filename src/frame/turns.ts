@@ -359,7 +359,7 @@ export class Turns {
 
   /** The ring keeps what a receipt has not confirmed, also where more is known to have arrived. */
   #bulkRoom(): number {
-    return Math.min(this.window.room(this.ring.head), TUNING.windowMax - this.ring.inFlight) - SIZE.DATA
+    return Math.min(this.window.room(this.ring.head), this.#memory.ringRoom - this.ring.inFlight) - SIZE.DATA
   }
 
   #smallRoom(): number {

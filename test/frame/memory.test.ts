@@ -246,6 +246,47 @@ describe('bytes buffered', () => {
   })
 })
 
+describe('send rings', () => {
+  const limited = () => new Memory({ ...MEMORY_LIMITS, rings: 2 * MIB, sessionRing: MIB / 4 })
+  /** A session with one stream that has `bytes` to send and every credit, over a path that takes 16 MiB at once. */
+  function sending(memory: Memory, bytes: number): Peer {
+    const peer = new Peer({ memory, opener: true, peerFirstCredit: 16 * MIB })
+    peer.session.turns.window.size = 16 * MIB
+    const stream = peer.open()
+    for (let left = bytes; left > 0; left -= MIB / 16) stream.offer(Buffer.alloc(MIB / 16))
+    peer.bytes()
+    return peer
+  }
+  const confirm = (peer: Peer) => {
+    peer.send(raw.receipt(peer.written))
+    peer.bytes()
+  }
+
+  test('peers that confirm nothing make a process keep little more than the limit, and nobody stands still for it', () => {
+    const memory = limited()
+    const mute = Array.from({ length: 20 }, () => sending(memory, 4 * MIB))
+    // The first had it to itself; a session that finds nothing left has its own share, and what small frames may take.
+    expect(mute[0]!.written).toBeWithin(2 * MIB - TUNING.block, 2 * MIB + 2 * TUNING.block)
+    for (const peer of mute.slice(1)) expect(peer.written).toBeWithin(MIB / 4 - TUNING.small, MIB / 4 + TUNING.block)
+
+    const honest = sending(memory, 4 * MIB)
+    for (let turns = 0; honest.written < 4 * MIB; turns++) {
+      expect(turns).toBeLessThan(20)
+      confirm(honest)
+    }
+  })
+
+  test('of a session that is over it keeps nothing, and the others may send as before', () => {
+    const memory = limited()
+    const gone = sending(memory, 4 * MIB)
+    const stays = sending(memory, 4 * MIB)
+    expect(stays.written).toBeLessThan(MIB)
+    gone.session.lost()
+    confirm(stays)
+    expect(stays.written).toBeGreaterThan(2 * MIB)
+  })
+})
+
 describe('sending', () => {
   test('an empty chunk is done at once, also behind another', () => {
     const peer = new Peer({ opener: true, peerFirstCredit: 10 })

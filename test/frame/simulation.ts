@@ -563,6 +563,8 @@ class World {
           growth: random.between(0, 400_000),
           sessionGrowth: random.between(0, 300_000),
           buffered: random.between(50_000, 800_000),
+          rings: random.between(0, 1_000_000),
+          sessionRing: random.between(20_000, 300_000),
           spareBlocks: random.between(0, 3),
         }
     const memory = new CountedMemory(limits)
