@@ -5,6 +5,7 @@ import { chmodSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import project from '../package.json'
+import { notices } from './notices.ts'
 import { ending, requireTarget, TARGETS } from './targets.ts'
 
 const root = dirname(import.meta.dir)
@@ -52,11 +53,12 @@ function layOut(folder: string, manifest: object): void {
   cpSync(join(root, 'LICENSE'), join(folder, 'LICENSE'))
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const { values } = parseArgs({ options: { target: { type: 'string', multiple: true } } })
   const targets = values.target ?? Object.keys(TARGETS)
   for (const target of targets) requireTarget(target)
 
+  const texts = await notices()
   const npm = join(root, 'dist', 'npm')
   rmSync(npm, { recursive: true, force: true })
   for (const target of targets) {
@@ -70,6 +72,7 @@ function main(): void {
     if (build.exitCode !== 0) process.exit(build.exitCode || 1)
     // npm checks the whole package by a checksum of its own.
     rmSync(`${binary}.sha256`)
+    writeFileSync(join(folder, 'THIRD-PARTY-NOTICES'), texts)
   }
   const launcher = join(npm, project.name)
   layOut(launcher, launcherManifest(targets))
@@ -78,4 +81,4 @@ function main(): void {
   console.log(`${npm}: ${project.name} and ${targets.map(packageName).join(', ')}`)
 }
 
-if (import.meta.main) main()
+if (import.meta.main) await main()
