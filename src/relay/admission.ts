@@ -9,6 +9,7 @@ import {
   readFirst,
   refusalFrame,
   SESSION_CODE,
+  VERSION,
   Violation,
 } from '../frame/index.ts'
 import { EXPORTER_LENGTH, exporterLabel, hashToken, isCanonicalKey, transcript, verify } from '../identity/index.ts'
@@ -26,7 +27,7 @@ const FAREWELL_MS = 2_000
 const PROMPT_MS = 1_000
 const ROLE_AGENT = 1
 /** Refusals whose reason an agent is told. */
-const TOLD: ReadonlySet<number> = new Set([SESSION_CODE.SPENT, SESSION_CODE.EXPIRED, SESSION_CODE.VERSION])
+const TOLD: ReadonlySet<number> = new Set([SESSION_CODE.SPENT, SESSION_CODE.EXPIRED])
 
 export type Admitted = { init: Init; enrolled: boolean; connection: Connection }
 
@@ -75,7 +76,8 @@ export class Stranger implements Handler {
       // A disk that is full or gone: who is in stays in, and who is not comes back later.
       if (thrown instanceof WarrenError) return this.#unavailable(thrown)
       if (!(thrown instanceof Violation)) throw thrown
-      if (thrown.code === SESSION_CODE.VERSION) this.#refuse(null, thrown.code, thrown.message, 0)
+      if (thrown.code === SESSION_CODE.VERSION)
+        this.#refuse(null, thrown.code, `it speaks ${thrown.message}`, 0, `version ${VERSION}`)
       else {
         this.#options.refused(this.#connection.remoteHost, null, thrown.message)
         this.#dismiss('refused')
@@ -153,7 +155,14 @@ export class Stranger implements Handler {
     this.#options.strangers.forgive(this.#connection.remoteHost)
   }
 
-  #refuse(key: Uint8Array | null, code: number, reason: string, afterMs: number): void {
+  /** Only the relay's own log says why its state fails, or what was wrong with a registration. */
+  #refuse(
+    key: Uint8Array | null,
+    code: number,
+    reason: string,
+    afterMs: number,
+    told = TOLD.has(code) ? reason : '',
+  ): void {
     this.#answered = true
     const from = this.#connection.remoteHost
     this.#options.refused(from, key, reason)
@@ -162,10 +171,8 @@ export class Stranger implements Handler {
     // Those that cost nothing, because honest agents may meet them in crowds, are for who asks at once.
     else if (performance.now() - this.#since > PROMPT_MS) this.#options.strangers.punish(from, 'silent')
     clearTimeout(this.#timer)
-    // Only the relay's own log says why its state fails, or what was wrong with a registration.
-    const text = TOLD.has(code) ? reason : ''
     this.#timer = setTimeout(() => {
-      const frame = refusalFrame(code, text)
+      const frame = refusalFrame(code, told)
       this.#connection.write(frame, 0, frame.length)
       this.#connection.shutdown()
       this.#connection.linger(FAREWELL_MS, FAREWELL_MS)

@@ -14,6 +14,7 @@ import {
 import { descriptors, type Listener, listenTls, refuseUnsafeEnvironment } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
+import { Tally } from '../telemetry/tally.ts'
 import { type AdmissionOptions, Stranger } from './admission.ts'
 import { hasRun, Operator, serveOperator } from './control.ts'
 import { PortEdge } from './edges/port.ts'
@@ -107,7 +108,18 @@ class RunningRelay implements Relay {
   readonly #expiry: ReturnType<typeof setInterval>
   #resolveClosed: (over: null) => void = () => {}
   /** In this second. */
-  #refusals = 0
+  readonly #refusals = new Tally(count => {
+    if (count > REFUSALS_TOLD)
+      this.#log.warn('more agents were refused than is told', { refused: count - REFUSALS_TOLD })
+  })
+  #lastTurnedAway = { from: '', reason: '' }
+  readonly #turnedAway = new Tally(connections =>
+    this.#log.warn('turned away at the control port', {
+      connections,
+      last: this.#lastTurnedAway.from,
+      reason: this.#lastTurnedAway.reason,
+    }),
+  )
   #draining = false
   #stopped = false
 
@@ -162,7 +174,14 @@ class RunningRelay implements Relay {
         cert: certificate.certPem,
         alpn: ALPN,
         handshakeMs: HANDSHAKE_MS,
-        admit: host => !descriptors.near(SESSION_RESERVE) && strangers.enter(host),
+        admit: host => {
+          if (descriptors.near(SESSION_RESERVE)) return this.#turnAway(host, 'no file descriptors left but the reserve')
+          if (strangers.enter(host)) return true
+          return this.#turnAway(
+            host,
+            strangers.punished(host) ? 'refused or silent too often' : 'too many that have not registered',
+          )
+        },
         onHandshakeEnd: (host, ok) => {
           if (ok) return
           strangers.punish(host, 'silent')
@@ -241,16 +260,15 @@ class RunningRelay implements Relay {
   }
 
   #refused(from: string, key: Uint8Array | null, reason: string): void {
-    if (this.#refusals === 0) setTimeout(() => this.#nextRefusals(), 1_000).unref()
-    this.#refusals += 1
-    if (this.#refusals > REFUSALS_TOLD) return
+    if (this.#refusals.add() > REFUSALS_TOLD) return
     this.#emit({ event: 'agent', state: 'refused', key: key === null ? '' : fingerprint(key), name: '', from, reason })
   }
 
-  #nextRefusals(): void {
-    const untold = this.#refusals - REFUSALS_TOLD
-    this.#refusals = 0
-    if (untold > 0) this.#log.warn('more agents were refused than is told', { refused: untold })
+  /** It is told nothing, so that only the relay's log can say why an agent cannot connect. */
+  #turnAway(from: string, reason: string): boolean {
+    this.#lastTurnedAway = { from, reason }
+    this.#turnedAway.add()
+    return false
   }
 
   #expire(): void {

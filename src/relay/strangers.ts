@@ -69,6 +69,11 @@ export class Strangers {
     this.#penalties.set(address, until)
   }
 
+  /** Whether connections from there are turned away. */
+  punished(host: string): boolean {
+    return this.#punished(network(host))
+  }
+
   /** Somebody there proved a key: what came from there before was most likely theirs, dials that they gave up. */
   forgive(host: string): void {
     this.#penalties.delete(network(host))

@@ -7,6 +7,7 @@ import { type OnDone, Splice } from '../link/index.ts'
 import { type Connection, descriptors, type Handler } from '../net/index.ts'
 import type { Emit, StreamEnd } from '../telemetry/events.ts'
 import type { Log } from '../telemetry/log.ts'
+import { Tally } from '../telemetry/tally.ts'
 import { PortEdge, TURNED_AWAY } from './edges/port.ts'
 import { type Grant, PER_KEY, type Pool, type Refused } from './pool.ts'
 import type { Member } from './sessions.ts'
@@ -102,8 +103,12 @@ export class Tunnels {
   readonly #log: Log
   readonly #byPort = new Map<number, Tunnel>()
   readonly #byOwner = new Map<string, Tunnel>()
-  #turnedAway = 0
-  #turnedAwaySince = Number.NEGATIVE_INFINITY
+  readonly #turnedAway = new Tally(visitors =>
+    this.#log.warn('visitors reset: no file descriptors left but the reserve', {
+      visitors,
+      limit: descriptors.limit(),
+    }),
+  )
   #closed = false
 
   constructor(options: TunnelOptions, pool: Pool, onReplaced: (member: Member) => void, emit: Emit, log: Log) {
@@ -358,19 +363,10 @@ export class Tunnels {
     })
   }
 
-  /** Out of descriptors: one line a second says how many. */
+  /** Out of descriptors. */
   #turnAway(visitor: Connection): Handler {
     visitor.abort()
-    this.#turnedAway += 1
-    const now = performance.now()
-    if (now - this.#turnedAwaySince >= 1_000) {
-      this.#log.warn('visitors reset: no file descriptors left but the reserve', {
-        visitors: this.#turnedAway,
-        limit: descriptors.limit(),
-      })
-      this.#turnedAway = 0
-      this.#turnedAwaySince = now
-    }
+    this.#turnedAway.add()
     return TURNED_AWAY
   }
 }

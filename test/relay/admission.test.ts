@@ -3,6 +3,8 @@ import { expect, spyOn, test } from 'bun:test'
 import { createHash } from 'node:crypto'
 import { initFrame, readRegistration, SESSION_CODE } from '../../src/frame/index.ts'
 import { transcript } from '../../src/identity/index.ts'
+import { makeLog } from '../../src/telemetry/log.ts'
+import { until } from '../e2e/warren.ts'
 import { newKey, RawClient, runRelay } from './running.ts'
 
 // Every test has a source address of its own: penalties are real here.
@@ -91,7 +93,9 @@ test('a registration replayed on another connection is refused', async () => {
 test('another version is told so', async () => {
   const client = await RawClient.connect(port, address())
   const answer = await client.say(initOf(client, known, { version: 2 }))
-  expect(readRegistration(answer.bytes.subarray(4))).toMatchObject({ ok: false, code: SESSION_CODE.VERSION })
+  const told = { ok: false, code: SESSION_CODE.VERSION, text: 'version 1' } as const
+  expect(readRegistration(answer.bytes.subarray(4))).toEqual(told)
+  expect(running.events).toContainEqual(expect.objectContaining({ state: 'refused', reason: 'it speaks version 2' }))
 })
 
 const noise: [string, () => Buffer][] = [
@@ -171,14 +175,23 @@ test('whoever says nothing is cut off after 5 s, and others get in meanwhile', a
   expect(afterMs).toBeLessThan(6_000)
 }, 10_000)
 
-test('an address that is refused again and again is not even let into a handshake', async () => {
+test('an address that is refused again and again is not even let into a handshake, and only the log says why', async () => {
+  const lines: string[] = []
+  const own = await runRelay(
+    {},
+    makeLog('warn', line => lines.push(line), Date.now),
+  )
   const bad = address()
   for (let i = 0; i < 4; i++) {
-    const client = await RawClient.connect(port, bad)
+    const client = await RawClient.connect(own.port, bad)
     await client.say(initOf(client, newKey()))
   }
-  await expect(RawClient.connect(port, bad)).rejects.toThrow()
-  expect(await RawClient.connect(port, address())).toBeDefined()
+  for (let i = 0; i < 3; i++) await expect(RawClient.connect(own.port, bad)).rejects.toThrow()
+  expect(await RawClient.connect(own.port, address())).toBeDefined()
+  await until(() => lines.length > 0, 'it is told')
+  expect(lines).toEqual([
+    expect.stringMatching(new RegExp(`turned away .*connections=3 last=${bad} reason="refused or silent too often"`)),
+  ])
 })
 
 test('nothing that a stranger sends appears raw in an event, and no secret at all', async () => {

@@ -21,7 +21,7 @@ export const SILENT = makeLog('silent', () => {}, Date.now)
 
 export type Running = { relay: Relay; events: Event[]; port: number; token: Uint8Array; state: string }
 
-export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Running> {
+export async function runRelay(options: Partial<RelayOptions> = {}, log = SILENT): Promise<Running> {
   const state = options.state ?? join(temporaryFolder(), 'relay')
   const events: Event[] = []
   const relay = await startRelay(
@@ -39,7 +39,7 @@ export async function runRelay(options: Partial<RelayOptions> = {}): Promise<Run
       ...options,
     },
     event => events.push(event),
-    SILENT,
+    log,
   )
   afterAll(async () => {
     relay.stop()
