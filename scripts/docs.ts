@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { ERRORS, EXIT, type Retry } from '../src/errors.ts'
 
 const EXIT_MEANING: Record<keyof typeof EXIT, string> = {
-  ok: 'It ended as it was asked to: the command is done, or a signal drained it.',
+  ok: 'It ended as it was asked to: the command is done, or a signal drained a relay or an agent.',
   failed: 'Something failed that none of the others names.',
   usage: 'The command line, an address, an invite or the environment is not right.',
   network: 'The relay cannot be reached, or the session with it broke. No command ends by it: an agent tries again.',
@@ -50,7 +50,7 @@ line, both on standard error; \`--json\` events and log lines carry the same cod
 |---|---|---|
 ${statuses.join('\n')}
 
-A first SIGTERM or Ctrl-C drains: no new streams, and open ones get the time of \`--drain\` (30 s). A second one ends at
+A first SIGTERM or Ctrl-C drains: no new streams, and open ones get the time of \`--drain\` (30 s; 5 s of \`warren try\`). A second one ends at
 once. Both exit with 0.
 
 ## What an agent retries

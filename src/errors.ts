@@ -54,7 +54,7 @@ export const ERRORS = {
     exit: EXIT.network,
     agent: 'forever',
     means: 'No connection to the relay could be made.',
-    todo: 'Check that the relay runs, and that its control port (7000 by default) is open in every firewall between.',
+    todo: 'Check that the relay runs, and that its control port (7000 by default) is open in every firewall between. After some refusals a relay turns an address away without a word, for 15 s to 10 min; its log says so.',
   },
   'W-RELAY-LOST': {
     exit: EXIT.network,
@@ -103,7 +103,7 @@ export const ERRORS = {
   'W-INVITE-EXPIRED': {
     exit: EXIT.refused,
     agent: 'ends',
-    means: 'The invite is older than it may be.',
+    means: 'The invite is older than it may be. (30 days later a relay has forgotten it, and says W-REFUSED.)',
     todo: 'Run `warren invite` on the relay for a new one (`--ttl 1h` makes it last longer).',
   },
   'W-KEY-REVOKED': {
@@ -127,7 +127,8 @@ export const ERRORS = {
   'W-VERSION': {
     exit: EXIT.version,
     agent: 'ends',
-    means: 'The relay and the agent speak different versions of the protocol.',
+    means:
+      'The relay and the agent, or a command and the relay that runs on the state folder, are of different versions.',
     todo: 'Install the same version of warren at both ends (`warren --version`).',
   },
   'W-NOT-WARREN': {
@@ -161,7 +162,7 @@ export const ERRORS = {
     exit: EXIT.address,
     agent: 'forever',
     means:
-      'Every port of the relay is leased or rests in quarantine; or this key has 256 of them, the most that one may have.',
+      'Every port of the relay is leased or rests in quarantine; or this key has 256 of them, the most that one may have, and all are in use.',
     todo: 'On the relay, give a wider range with --ports, or free a lease: `warren leases list`, `warren leases free PORT`.',
   },
   'W-PORT-BOUND': {

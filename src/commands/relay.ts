@@ -21,7 +21,8 @@ export const relay = leaf({
     'public-host': {
       type: 'string',
       valueHint: 'NAME',
-      description: 'Name or address that agents and visitors reach this machine by; it goes into every invite',
+      description:
+        'Name or address that agents and visitors reach this machine by; it goes into every invite [the host of --listen, else the first address of this machine]',
     },
     bind: { type: 'string', valueHint: 'HOST', description: 'Address that public ports listen on [every address]' },
     ...limitFlags,

@@ -20,7 +20,7 @@ export const tcp = leaf({
     },
     ...relayFlags,
     port: { type: 'string', valueHint: 'N', description: 'Public port of a single service [the one it had, else any]' },
-    name: { type: 'string', valueHint: 'NAME', description: 'Name of a single service [its local port]' },
+    name: { type: 'string', valueHint: 'NAME', description: 'Name of a single service [its local port or file]' },
     ...limitFlags,
     ...stateFlag,
     ...viewFlags,
