@@ -72,6 +72,18 @@ export class Members {
     return streams
   }
 
+  /** Bytes so far to visitors and from them, those of open streams included. */
+  get traffic(): { sent: number; received: number } {
+    const all = { ...this.#tunnels.carried }
+    for (const { splices } of this.#sessions.all()) {
+      for (const splice of splices) {
+        all.sent += splice.written
+        all.received += splice.read
+      }
+    }
+    return all
+  }
+
   register({ init, enrolled, connection }: Admitted): Handler {
     const { body } = init
     const id = randomBytes(16)

@@ -65,6 +65,8 @@ export interface Relay {
   drain(): Promise<void>
   /** Ends everything at once. */
   stop(): void
+  /** Bytes so far to visitors and from them, of all tunnels together, under the name ''. */
+  traffic(): ReadonlyMap<string, { readonly sent: number; readonly received: number }>
   readonly closed: Promise<null>
 }
 
@@ -236,6 +238,10 @@ class RunningRelay implements Relay {
 
   stop(): void {
     this.#end()
+  }
+
+  traffic(): ReadonlyMap<string, { readonly sent: number; readonly received: number }> {
+    return new Map([['', this.#members.traffic]])
   }
 
   #end(): void {

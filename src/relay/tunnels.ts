@@ -103,6 +103,8 @@ export class Tunnels {
   readonly #log: Log
   readonly #byPort = new Map<number, Tunnel>()
   readonly #byOwner = new Map<string, Tunnel>()
+  /** Bytes to visitors and from them, of the streams that are closed. */
+  readonly carried = { sent: 0, received: 0 }
   readonly #turnedAway = new Tally(visitors =>
     this.#log.warn('visitors reset: no file descriptors left but the reserve', {
       visitors,
@@ -350,6 +352,8 @@ export class Tunnels {
 
   #ended(tunnel: Tunnel, member: Member, splice: Splice): void {
     const end: StreamEnd = splice.ended ?? 'fin'
+    this.carried.sent += splice.written
+    this.carried.received += splice.read
     this.#emit({
       event: 'stream',
       state: 'closed',

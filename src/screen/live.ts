@@ -21,6 +21,8 @@ export class LiveScreen {
   #due = 0
   #drawn = Number.NEGATIVE_INFINITY
   #sampled = Number.NEGATIVE_INFINITY
+  /** Ctrl-Z: nothing more is drawn until it goes on. */
+  #suspended = false
   /** Stopped, and gone on behind the shell's prompt: nothing is drawn there. */
   #behind = false
   #columns = 0
@@ -53,14 +55,16 @@ export class LiveScreen {
     this.#out.write(this.#region.above(text))
   }
 
-  /** The last frame stays where it is; the terminal is as it was. */
+  /** The last frame stays where it is, whole, unless nothing had begun; the cursor is back. */
   close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     process.off('SIGTSTP', this.#suspend)
     process.off('SIGCONT', this.#resume)
     this.#terminal.offResize(this.#resized)
+    const begun = this.#model.session.state !== 'starting' || this.#model.relay !== null
     this.#model = { ...this.#model, stopped: true }
-    this.#paint()
+    if (begun) this.#paint()
+    else this.#out.write(this.#region.erase(this.#terminal.columns))
     this.#region.leave()
     this.#terminal.release(this.#out)
   }
@@ -92,7 +96,7 @@ export class LiveScreen {
   }
 
   #paint(): void {
-    if (this.#behind && !this.#toFront()) return
+    if (this.#suspended || (this.#behind && !this.#toFront())) return
     const { columns, rows, color } = this.#terminal
     let out = ''
     if (columns !== this.#columns || rows < this.#rows) {
@@ -101,20 +105,31 @@ export class LiveScreen {
     }
     this.#columns = columns
     this.#rows = rows
-    // The last column stays free: some terminals wrap as soon as it is written.
-    out += this.#region.update(clip(render(this.#model, columns - 1, color), rows - 1))
+    // A region taller than the terminal could not be updated in place: its top would have scrolled away. The last column
+    // stays free: some terminals wrap as soon as it is written.
+    const most = this.#model.stopped ? Number.POSITIVE_INFINITY : rows - 1
+    out += this.#region.update(render(this.#model, columns - 1, color, most))
     if (out !== '') this.#out.write(out)
   }
 
-  readonly #resized = (): void => this.#paint()
+  /** At once, unless the terminal has not taken the last frame. */
+  readonly #resized = (): void => {
+    if (this.#out.idle) this.#paint()
+  }
 
   readonly #suspend = (): void => {
+    if (this.#suspended) return
+    this.#suspended = true
     this.#region.leave()
     this.#terminal.release(this.#out)
-    void this.#out.flush().then(() => process.kill(process.pid, 'SIGSTOP'))
+    void this.#out.flush().then(() => {
+      this.#terminal.cook()
+      process.kill(process.pid, 'SIGSTOP')
+    })
   }
 
   readonly #resume = (): void => {
+    this.#suspended = false
     this.#behind = true
     this.#paint()
   }
@@ -130,10 +145,3 @@ export class LiveScreen {
 
 /** In ms, for differences: a wall clock that is set back must not stop the picture. */
 const steadyNow = (): number => Math.round(performance.now())
-
-/** A region taller than the terminal could not be updated in place: its top would have scrolled away. */
-export function clip(lines: readonly string[], rows: number): readonly string[] {
-  if (lines.length <= rows) return lines
-  const shown = Math.max(0, rows - 1)
-  return [...lines.slice(0, shown), `… ${lines.length - shown} more lines`]
-}

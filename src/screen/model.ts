@@ -42,13 +42,15 @@ export type Traffic = {
   readonly samples: readonly Sample[]
 }
 
-/** Bytes so far to visitors and from them, by tunnel, those of open streams included. */
+/** Bytes so far to visitors and from them, by tunnel, those of open streams included; a relay's are of all, under ''. */
 export type Measure = ReadonlyMap<string, { readonly sent: number; readonly received: number }>
 
 export type Tunnel = {
   readonly name: string
   readonly address: string
   readonly local: string
+  /** Why an agent has it no more; null while it is open. */
+  readonly closed: string | null
   readonly traffic: Traffic
 }
 
@@ -79,7 +81,7 @@ export type Model = {
   readonly session: Session
   /** What a relay says of itself when it is ready. */
   readonly relay: { readonly control: string; readonly ports: string; readonly fingerprint: string } | null
-  /** Open to the public, in the order of their coming; on a relay those of all agents. */
+  /** Open to the public, in the order of their coming; on a relay those of all agents. An agent's stay when they close. */
   readonly tunnels: readonly Tunnel[]
   /** Local services that do not answer, by the name of their tunnel. */
   readonly down: ReadonlyMap<string, { readonly local: string; readonly reason: string }>
@@ -89,7 +91,7 @@ export type Model = {
   readonly traffic: Traffic
   /** The latest visitors, newest first. */
   readonly visits: readonly Visit[]
-  readonly warning: { readonly code: Code; readonly message: string; readonly at: number } | null
+  readonly warning: { readonly code: Code | null; readonly message: string; readonly at: number } | null
   readonly draining: { readonly streams: number; readonly until: number } | null
   /** It is over: this is the last frame. */
   readonly stopped: boolean
@@ -132,7 +134,7 @@ export function reduce(before: Model, event: Event, now: number): Model {
     case 'tunnel':
       return onTunnel(model, event)
     case 'tunnel-closed':
-      return { ...model, tunnels: model.tunnels.filter(tunnel => !isSame(model, tunnel, event)) }
+      return onTunnelClosed(model, event)
     case 'local': {
       const down = new Map(model.down)
       if (event.state === 'down') down.set(event.name, { local: event.local, reason: event.reason })
@@ -150,7 +152,7 @@ export function reduce(before: Model, event: Event, now: number): Model {
   }
 }
 
-/** Time went by: rates are sampled, and what is old goes. */
+/** Time went by: rates are sampled, and what is old goes. An agent measures by tunnel; a relay shows the sum alone. */
 export function tick(model: Model, measure: Measure | null, now: number): Model {
   const tunnels = model.tunnels.map(tunnel => {
     const moved = measure?.get(tunnel.name)
@@ -159,7 +161,7 @@ export function tick(model: Model, measure: Measure | null, now: number): Model 
   return {
     ...model,
     now,
-    traffic: sample(model.traffic, now),
+    traffic: sample(measure === null ? model.traffic : { ...model.traffic, ...sum(measure), measured: true }, now),
     tunnels,
     warning: model.warning !== null && now - model.warning.at < WARNING_MS ? model.warning : null,
   }
@@ -172,6 +174,15 @@ export function rates(traffic: Traffic): { sent: number; received: number } {
   if (first === undefined || last === undefined || last.at <= first.at) return { sent: 0, received: 0 }
   const seconds = (last.at - first.at) / 1000
   return { sent: (last.sent - first.sent) / seconds, received: (last.received - first.received) / seconds }
+}
+
+function sum(measure: Measure): { sent: number; received: number } {
+  const all = { sent: 0, received: 0 }
+  for (const { sent, received } of measure.values()) {
+    all.sent += sent
+    all.received += received
+  }
+  return all
 }
 
 function sample(traffic: Traffic, now: number): Traffic {
@@ -202,7 +213,10 @@ function onSession(model: Model, event: Event & { event: 'session' }): Model {
       return { ...model, session: { state: 'connected', relay, rtt: null, resumed } }
     }
     case 'expired': {
-      const message = `${event.streams} open streams were reset: ${event.reason}`
+      // Nobody lost anything.
+      if (event.streams === 0) return model
+      const what = event.streams === 1 ? '1 open stream was' : `${event.streams} open streams were`
+      const message = `${what} reset: ${event.reason}`
       return { ...model, warning: { code: 'W-RELAY-LOST', message, at: model.now } }
     }
     case 'refused':
@@ -218,8 +232,17 @@ function isSame(model: Model, tunnel: Tunnel, event: { name: string; address: st
 function onTunnel(model: Model, event: Event & { event: 'tunnel' }): Model {
   const { name, address, local } = event
   const known = model.tunnels.findIndex(tunnel => isSame(model, tunnel, event))
-  const tunnel = { name, address, local, traffic: model.tunnels[known]?.traffic ?? NO_TRAFFIC }
+  const tunnel = { name, address, local, closed: null, traffic: model.tunnels[known]?.traffic ?? NO_TRAFFIC }
   return { ...model, tunnels: known === -1 ? [...model.tunnels, tunnel] : model.tunnels.with(known, tunnel) }
+}
+
+/** A person asked for an agent's, and is told why it is gone; a relay's come and go. */
+function onTunnelClosed(model: Model, event: Event & { event: 'tunnel-closed' }): Model {
+  const tunnels =
+    model.role === 'agent'
+      ? model.tunnels.map(tunnel => (isSame(model, tunnel, event) ? { ...tunnel, closed: event.reason } : tunnel))
+      : model.tunnels.filter(tunnel => !isSame(model, tunnel, event))
+  return { ...model, tunnels }
 }
 
 function onStream(model: Model, event: Event & { event: 'stream' }): Model {
@@ -256,7 +279,11 @@ function visit(model: Model, event: Event & { event: 'stream' }): readonly Visit
 
 function onAgent(model: Model, event: Event & { event: 'agent' }): Model {
   const { state, key, name, from } = event
-  if (state === 'refused') return model
+  // Without a key it was no agent: whoever scans the internet is no news.
+  if (state === 'refused') {
+    if (key === '') return model
+    return { ...model, warning: { code: null, message: `refused ${from}: ${event.reason ?? ''}`, at: model.now } }
+  }
   // One key may have several sessions, each from an address of its own, and a session that is resumed has a new one.
   const at = event.was ?? from
   const before = model.agents.findIndex(agent => agent.key === key && agent.from === at)

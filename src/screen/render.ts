@@ -1,38 +1,62 @@
-// One frame of the live screen, as lines: a pure function of the model, the width and whether colours may be used.
+// One frame of the live screen, as lines: a pure function of the model, the terminal's size and whether colours may be used.
+// What does not fit goes in the order of what a person misses least: visitors, then how much went where, then the rest.
+import type { Code } from '../errors.ts'
 import type { StreamEnd } from '../telemetry/events.ts'
 import { clientLine } from './client.ts'
 import { formatBytes, formatRate, formatSpan } from './format.ts'
-import { type Model, rates, type Session, type Traffic, type Tunnel, type Visit } from './model.ts'
+import { type Model, rates, type Traffic, type Tunnel, type Visit } from './model.ts'
 import { type Piece, paint } from './paint.ts'
 
 type Line = readonly Piece[]
 
 /** Where values start, behind their labels. */
 const INDENT = 11
-/** A relay shows this many of its agents and of its tunnels. */
+/** A relay shows this many of its agents and of its tunnels; in a low terminal, so many. */
 const MOST_LISTED = 8
+const FEW_LISTED = 3
 
-export function render(model: Model, width: number, color: boolean): string[] {
-  const body = model.role === 'agent' ? agentLines(model) : relayLines(model)
-  return [titleLine(model), [], ...body].map(line => paint(line, width, color))
+/** `least`: no visitors, and one line a tunnel but for what is wrong with it. */
+type Detail = 'all' | 'no visitors' | 'least'
+const DETAILS: readonly Detail[] = ['all', 'no visitors', 'least']
+
+/** At most `rows` lines of `width` columns. */
+export function render(model: Model, width: number, color: boolean, rows = Number.POSITIVE_INFINITY): string[] {
+  let lines: Line[] = []
+  for (const detail of DETAILS) {
+    const body = model.role === 'agent' ? agentLines(model, detail) : relayLines(model, detail)
+    lines = [titleLine(model), [], ...body]
+    if (lines.length <= rows) break
+  }
+  if (lines.length > rows) {
+    const shown = Math.max(0, rows - 1)
+    lines.splice(shown, lines.length, [['dim', `… ${lines.length - shown} more lines`]])
+  }
+  return lines.map(line => paint(line, width, color))
 }
 
 function titleLine(model: Model): Line {
   const name = model.role === 'relay' ? 'warren relay' : 'warren'
   return [
     ['bold', name],
-    ['dim', ` ${model.version}   ${model.stopped ? 'stopped' : 'Ctrl-C to stop'}`],
+    [
+      'dim',
+      ` ${model.version}   ${model.stopped ? 'stopped' : model.draining !== null ? 'stopping' : 'Ctrl-C to stop'}`,
+    ],
   ]
 }
 
-function agentLines(model: Model): Line[] {
-  const lines: Line[] = sessionLines(model.session, model.now)
+function agentLines(model: Model, detail: Detail): Line[] {
+  const lines: Line[] = [...sessionLines(model), ...noticeLines(model)]
   const many = model.tunnels.length > 1
-  for (const tunnel of model.tunnels) lines.push([], ...tunnelLines(model, tunnel))
-  for (const [name, { local, reason }] of model.down) {
-    if (!model.tunnels.some(tunnel => tunnel.name === name)) lines.push([], downLine(local, reason))
+  if (detail === 'least') lines.push([])
+  for (const tunnel of model.tunnels) {
+    if (detail !== 'least') lines.push([])
+    lines.push(...tunnelLines(model, tunnel, detail))
   }
-  return [...lines, ...noticeLines(model), ...visitLines(model, many)]
+  for (const [name, down] of model.down) {
+    if (!model.tunnels.some(tunnel => tunnel.name === name)) lines.push([], downLine(down, ''))
+  }
+  return detail === 'all' ? [...lines, ...visitLines(model, many)] : lines
 }
 
 /** How long the screen tells that a session was resumed. */
@@ -42,25 +66,46 @@ function streamsOf(count: number): string {
   return count === 1 ? '1 stream' : `${count} streams`
 }
 
-function sessionLines(session: Session, now: number): Line[] {
+/** What stands before the relay's address when there is no session, where 'no connection to' would not be so. */
+const LOST: Partial<Record<Code, string>> = {
+  'W-POOL-EMPTY': 'no public port from',
+  'W-PORT-TAKEN': 'no public port from',
+  'W-PORT-RANGE': 'no public port from',
+  'W-RELAY-BUSY': 'no room at',
+  'W-RELAY-GOODBYE': 'goodbye from',
+  'W-REPLACED': 'another process has the place at',
+}
+const REFUSED: Partial<Record<Code, string>> = {
+  'W-RELAY-CHANGED': 'not trusted:',
+  'W-RELAY-UNKNOWN': 'not trusted:',
+  'W-NOT-WARREN': 'no warren relay at',
+  'W-VERSION': 'another version at',
+}
+
+function sessionLines({ session, now, stopped }: Model): Line[] {
   switch (session.state) {
     case 'starting':
       return [row('Session', ['yellow', 'starting'])]
     case 'connecting':
+      if (stopped) return [row('Session', ['plain', 'ended'], ['dim', `   ${session.relay}`])]
       return [row('Session', ['yellow', `connecting to ${session.relay}`])]
     case 'connected': {
+      if (stopped) return [row('Session', ['plain', 'ended'], ['dim', `   ${session.relay}`])]
       const rtt = session.rtt === null ? '' : `   ${formatSpan(session.rtt)} away`
       const { resumed } = session
       const news =
-        resumed !== null && now - resumed.at < RESUMED_NEWS_MS
+        resumed !== null && resumed.streams > 0 && now - resumed.at < RESUMED_NEWS_MS
           ? `   resumed after ${(resumed.afterMs / 1000).toFixed(1)} s, ${streamsOf(resumed.streams)} went on`
           : ''
       return [row('Session', ['green', 'connected'], ['plain', ` to ${session.relay}`], ['dim', rtt], ['green', news])]
     }
     case 'held': {
       const left = Math.ceil(Math.max(0, session.until - now) / 1000)
+      const { streams } = session
       return [
-        row('Session', ['yellow', `link lost, holding ${streamsOf(session.streams)}`], ['plain', `   ${left} s left`]),
+        streams === 0
+          ? row('Session', ['yellow', 'link lost'])
+          : row('Session', ['yellow', `link lost, holding ${streamsOf(streams)}`], ['plain', `   ${left} s left`]),
         row('', ['dim', `${session.reason}; connecting to ${session.relay} again`]),
       ]
     }
@@ -68,21 +113,25 @@ function sessionLines(session: Session, now: number): Line[] {
       const wait = Math.ceil(Math.max(0, session.retryAt - now) / 1000)
       const next = wait > 0 ? `trying again in ${wait} s` : 'trying again'
       return [
-        row('Session', ['red', `no connection to ${session.relay}`], ['yellow', `   ${next}`]),
+        row(
+          'Session',
+          ['red', `${LOST[session.code] ?? 'no connection to'} ${session.relay}`],
+          ['yellow', `   ${next}`],
+        ),
         row('', ['dim', `${session.reason} (${session.code})`]),
       ]
     }
     case 'refused':
       return [
-        row('Session', ['red', `refused by ${session.relay}`]),
+        row('Session', ['red', `${REFUSED[session.code] ?? 'refused by'} ${session.relay}`]),
         row('', ['plain', `${session.reason} (${session.code})`]),
       ]
   }
 }
 
-function tunnelLines(model: Model, tunnel: Tunnel): Line[] {
+function tunnelLines(model: Model, tunnel: Tunnel, detail: Detail): Line[] {
   // The address stays this key's while the session is away, but nobody answers there for now.
-  const reachable = model.session.state === 'connected'
+  const reachable = model.session.state === 'connected' && tunnel.closed === null && !model.stopped
   // A name that only repeats the port says nothing.
   const named = !tunnel.local.endsWith(`:${tunnel.name}`)
   const lines: Line[] = [
@@ -95,66 +144,71 @@ function tunnelLines(model: Model, tunnel: Tunnel): Line[] {
     ),
   ]
   const client = clientLine(tunnel)
-  if (client !== null) lines.push(row('', [reachable ? 'cyan' : 'dim', client]))
+  if (client !== null && tunnel.closed === null && detail !== 'least')
+    lines.push(row('', [reachable ? 'cyan' : 'dim', client]))
+  if (tunnel.closed !== null) lines.push(row('', ['yellow', `! closed: ${tunnel.closed}`]))
   const down = model.down.get(tunnel.name)
-  if (down !== undefined) lines.push(downLine(down.local, down.reason))
-  lines.push(row('', ...trafficPieces(tunnel.traffic)))
+  if (down !== undefined) lines.push(downLine(down, reachable ? '; visitors are reset' : ''))
+  if (detail !== 'least') lines.push(row('', ...trafficPieces(tunnel.traffic, model.stopped)))
   return lines
 }
 
-function downLine(local: string, reason: string): Line {
-  const what = `! ${local} does not answer: visitors are reset until it does`
-  return row('', ['yellow', what], ['dim', reason === '' ? '' : `   ${reason}`])
+function downLine({ local, reason }: { local: string; reason: string }, outcome: string): Line {
+  return row('', ['yellow', `! ${local}: ${reason === '' ? 'no answer' : reason}${outcome}`])
 }
 
-function trafficPieces(traffic: Traffic): Piece[] {
-  const { sent, received } = rates(traffic)
-  const moving = sent >= 1 || received >= 1
+/** Without rates once it has `stopped`. */
+function trafficPieces(traffic: Traffic, stopped: boolean): Piece[] {
+  const { sent, received } = stopped ? { sent: 0, received: 0 } : rates(traffic)
   return [
     [traffic.open > 0 ? 'green' : 'dim', `${traffic.open} open`],
     ['dim', `   ${traffic.total} in all`],
     ['dim', `   sent ${formatBytes(traffic.sent)}`],
-    ['plain', moving ? `, ${formatRate(sent)}` : ''],
+    ['plain', sent >= 1 ? `, ${formatRate(sent)}` : ''],
     ['dim', `   received ${formatBytes(traffic.received)}`],
-    ['plain', moving ? `, ${formatRate(received)}` : ''],
+    ['plain', received >= 1 ? `, ${formatRate(received)}` : ''],
   ]
 }
 
-function relayLines(model: Model): Line[] {
+function relayLines(model: Model, detail: Detail): Line[] {
+  const most = detail === 'least' ? FEW_LISTED : MOST_LISTED
   if (model.relay === null) return [row('Control', ['yellow', 'starting']), ...noticeLines(model)]
   const { control, ports, fingerprint } = model.relay
   return [
     row('Control', ['green', control], ['dim', `   public ports ${ports}`]),
     row('Key', ['plain', fingerprint]),
+    ...noticeLines(model),
     [],
-    ...list('Agents', model.agents, agent => [
+    ...list('Agents', model.agents, most, agent => [
       ['plain', agent.name],
       ['dim', `   from ${agent.from}`],
       ['yellow', agent.held === null ? '' : `   link lost, ${streamsOf(agent.held)} held`],
       ['dim', `   ${agent.key}`],
     ]),
-    ...list('Tunnels', model.tunnels, tunnel => [
+    ...list('Tunnels', model.tunnels, most, tunnel => [
       ['bold', tunnel.address],
       ['dim', ' → '],
       ['plain', tunnel.local],
       ['dim', `   ${tunnel.name}`],
     ]),
-    row('Streams', ...trafficPieces(model.traffic)),
-    ...noticeLines(model),
-    ...visitLines(model, true),
+    row('Streams', ...trafficPieces(model.traffic, model.stopped)),
+    ...(detail === 'all' ? visitLines(model, true) : []),
   ]
 }
 
-function list<T>(label: string, items: readonly T[], show: (item: T) => Piece[]): Line[] {
+function list<T>(label: string, items: readonly T[], most: number, show: (item: T) => Piece[]): Line[] {
   if (items.length === 0) return [row(label, ['dim', 'none'])]
-  const lines = items.slice(0, MOST_LISTED).map((item, index) => row(index === 0 ? label : '', ...show(item)))
-  const more = items.length - MOST_LISTED
+  const lines = items.slice(0, most).map((item, index) => row(index === 0 ? label : '', ...show(item)))
+  const more = items.length - most
   return more > 0 ? [...lines, row('', ['dim', `and ${more} more`])] : lines
 }
 
 function noticeLines(model: Model): Line[] {
   const lines: Line[] = []
-  if (model.warning !== null) lines.push([], row('', ['yellow', `! ${model.warning.message} (${model.warning.code})`]))
+  if (model.warning !== null) {
+    const { message, code } = model.warning
+    lines.push([], row('', ['yellow', `! ${message}${code === null ? '' : ` (${code})`}`]))
+  }
   if (model.draining !== null && !model.stopped) {
     const { streams, until } = model.draining
     const left = Math.ceil(Math.max(0, until - model.now) / 1000)
@@ -197,12 +251,11 @@ function visitPieces(visit: Visit, now: number): Piece[] {
   }
   const { end, sent, received, ms } = visit.ended
   const moved = `   sent ${formatBytes(sent)}, received ${formatBytes(received)} in ${formatSpan(ms)}`
-  return end === 'fin'
-    ? [['dim', moved]]
-    : [
-        ['dim', moved],
-        ['yellow', `   ${ENDS[end]}`],
-      ]
+  // What went wrong says more than how much went before, which a narrow terminal cuts.
+  return [
+    ['yellow', end === 'fin' ? '' : `   ${ENDS[end]}`],
+    ['dim', moved],
+  ]
 }
 
 function row(label: string, ...pieces: Piece[]): Line {

@@ -1,5 +1,5 @@
 // The terminal that a live screen draws on: its size, its keys, and leaving it as it was found on every way out.
-import { readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
 import type { Output } from './output.ts'
 import { HIDE_CURSOR, SHOW_CURSOR } from './region.ts'
 
@@ -60,34 +60,34 @@ export class Terminal {
     this.#stdin.resume()
   }
 
-  /** Back as it was found, once `out` is flushed. */
+  /**
+   * The cursor is back once `out` is flushed. Its mode is restored by cook() or, without waiting for a terminal that takes
+   * nothing, by the runtime when the process ends.
+   */
   release(out: Output): void {
     if (!this.#held) return
-    out.write(SHOW_CURSOR)
-    this.#letGo()
-  }
-
-  /** The process ends without a release: the last moment, and no time to wait for a write. */
-  readonly #onExit = (): void => {
-    try {
-      writeSync(1, SHOW_CURSOR)
-    } catch {
-      // The terminal is gone, and with it what was to be restored.
-    }
-    this.#letGo()
-  }
-
-  #letGo(): void {
     this.#held = false
+    out.write(SHOW_CURSOR)
     process.off('exit', this.#onExit)
     if (!this.#stdin.isTTY) return
     this.#stdin.off('data', onKeys)
     this.#stdin.off('end', onHangUp)
     this.#stdin.pause()
+  }
+
+  /** Makes it as it was found. Waits until the terminal has taken what was written: to be called when it has. */
+  cook(): void {
+    if (this.#stdin.isTTY) this.#stdin.setRawMode(false)
+  }
+
+  /** The process ends without a release: the last moment, and no time to wait for a write. */
+  readonly #onExit = (): void => {
     try {
-      this.#stdin.setRawMode(false)
+      const terminal = openSync('/dev/fd/1', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+      writeSync(terminal, SHOW_CURSOR)
+      closeSync(terminal)
     } catch {
-      // As above.
+      // The terminal is gone or takes nothing.
     }
   }
 }

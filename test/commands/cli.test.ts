@@ -349,6 +349,9 @@ describe('warren try', () => {
 /** What a program wrote before it ended comes out of the terminal within so many ms. */
 const LAST_WORDS = 2_000
 
+/** What has a reader that takes nothing gives up after so many ms. */
+const SETTLED_MS = 1_000
+
 /** A terminal with a warren on it; what it shows is kept whole. */
 class Screen {
   shown = ''
@@ -447,6 +450,16 @@ describe('on a terminal', () => {
       expect(await screen.child.exited).toBe(0)
     },
   )
+
+  if (process.platform !== 'linux') console.log('NOT RUN: a terminal that nobody reads, which is told by /proc')
+  test.if(process.platform === 'linux')('one that takes nothing any more does not hold up the end', async () => {
+    const unread = Bun.spawn([process.execPath, join(import.meta.dir, 'unread.ts'), ...CLI, 'try'], {
+      stdout: 'pipe',
+      env: environment(),
+    })
+    leaveNone(unread)
+    expect(Number.parseInt(await new Response(unread.stdout).text(), 10)).toBeWithin(0, 2 * SETTLED_MS)
+  })
 
   test('a second signal does not wait for open streams', async () => {
     const screen = new Screen(['try'])

@@ -24,30 +24,49 @@ function shown() {
     hold() {
       terminal.holds++
     },
-    release() {},
+    releases: 0,
+    release() {
+      terminal.releases++
+    },
+    cooked: 0,
+    cook() {
+      terminal.cooked++
+    },
     onResize(act: () => void) {
       terminal.resized = act
     },
     offResize() {},
   }
   let written = ''
+  let taken: Promise<void> | undefined
   const output = new Output({
     push: text => {
       written += text
+      return taken
     },
   })
+  /** From now on the terminal takes what is written only when it is told to. */
+  function stall(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    taken = promise
+    return () => {
+      taken = undefined
+      resolve()
+    }
+  }
   const screen = new LiveScreen('agent', '1.2.3', terminal as unknown as Terminal, output)
   /** What is written within a second. */
   async function second(): Promise<string> {
     for (let frame = 0; frame < 4; frame++) {
       jest.advanceTimersByTime(250)
-      await output.flush()
+      // A terminal that takes nothing is not waited for.
+      if (taken === undefined) await output.flush()
     }
     const text = written
     written = ''
     return text
   }
-  return { terminal, second, screen }
+  return { terminal, second, screen, output, stall }
 }
 
 const tunnel = (n: number): Event => ({
@@ -101,4 +120,62 @@ test('a wall clock that is set back does not stop the picture', async () => {
     clock.mockRestore()
   }
   screen.close()
+})
+
+test('Ctrl-Z once or twice: the terminal is as it was found when the process stops, once, and nothing is drawn', async () => {
+  const { terminal, second, screen } = shown()
+  screen.event({ event: 'session', state: 'connected', relay: 'r:7000', rtt: null })
+  await second()
+  const stops: unknown[][] = []
+  const kill = spyOn(process, 'kill').mockImplementation((...args) => {
+    stops.push([...args, terminal.cooked])
+    return true
+  })
+  try {
+    process.emit('SIGTSTP')
+    process.emit('SIGTSTP')
+    screen.event(tunnel(1))
+    terminal.resized()
+    expect(await second()).not.toContain('web1')
+  } finally {
+    kill.mockRestore()
+  }
+  expect(stops).toEqual([[process.pid, 'SIGSTOP', 1]])
+  expect([terminal.releases, terminal.holds]).toEqual([1, 1])
+  process.emit('SIGCONT')
+  expect(await second()).toContain('web1')
+  expect(terminal.holds).toBe(2)
+  screen.close()
+})
+
+test('a terminal that takes nothing is written one frame, however often it is resized', async () => {
+  const { terminal, screen, output, second, stall } = shown()
+  await second()
+  const take = stall()
+  screen.event(tunnel(1))
+  await second()
+  for (let columns = 40; columns < 440; columns++) {
+    terminal.columns = columns
+    terminal.resized()
+  }
+  expect(await second()).toBe('')
+  take()
+  await output.flush()
+  expect(await second()).toContain('web1')
+  screen.close()
+})
+
+test('the last frame is whole, and there is none of what never began', async () => {
+  const low = shown()
+  low.terminal.rows = 10
+  low.screen.event({ event: 'session', state: 'connected', relay: 'r:7000', rtt: null })
+  for (let n = 0; n < 9; n++) low.screen.event(tunnel(n))
+  expect(await low.second()).not.toContain('web8')
+  low.screen.close()
+  expect(await low.second()).toContain('web8')
+
+  const never = shown()
+  expect(await never.second()).toContain('starting')
+  never.screen.close()
+  expect(await never.second()).toBe('\x1b[3A\r\x1b[J')
 })

@@ -2,7 +2,6 @@
 // the region uses. Whatever it was told to show stands there, and what stood above it is as it was.
 import { describe, expect, test } from 'bun:test'
 import fc from 'fast-check'
-import { clip } from '../../src/screen/live.ts'
 import { Region } from '../../src/screen/region.ts'
 
 const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
@@ -101,9 +100,4 @@ describe('what is written', () => {
     expect(region.erase(10)).toBe('')
     expect(region.update(['a'])).toBe('a\n')
   })
-})
-
-test('a frame that is taller than the terminal says what is missing', () => {
-  expect(clip(['1', '2', '3'], 3)).toEqual(['1', '2', '3'])
-  expect(clip(['1', '2', '3', '4'], 3)).toEqual(['1', '2', '… 2 more lines'])
 })

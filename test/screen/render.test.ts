@@ -11,8 +11,8 @@ function after(role: 'agent' | 'relay', ...events: Event[]): Model {
   return events.reduce((model, event, at) => reduce(model, event, T0 + at * 1000), newModel(role, '1.2.3', T0))
 }
 
-function show(model: Model, width = 100): string {
-  return render(model, width, false).join('\n')
+function show(model: Model, width = 100, rows?: number): string {
+  return render(model, width, false, rows).join('\n')
 }
 
 const relay = 'relay.example.com:7000'
@@ -69,7 +69,7 @@ Session    connected to relay.example.com:7000
 
 Tunnel     relay.example.com:20001 → localhost:5432
            psql -h relay.example.com -p 20001
-           ! localhost:5432 does not answer: visitors are reset until it does   ECONNREFUSED
+           ! localhost:5432: ECONNREFUSED; visitors are reset
            0 open   1 in all   sent 0 B   received 0 B
 
 Tunnel     relay.example.com:2222 → localhost:22   ssh
@@ -77,11 +77,12 @@ Tunnel     relay.example.com:2222 → localhost:22   ssh
            1 open   1 in all   sent 0 B   received 0 B
 
 Visitors   203.0.113.10:4711   ssh   open 3 s
-           203.0.113.9:51514   5432   sent 0 B, received 0 B in 1.5 s   refused by the local service`)
+           203.0.113.9:51514   5432   refused by the local service   sent 0 B, received 0 B in 1.5 s`)
   })
 
   test('a service that is down is told before there is a session, and gone when it answers', () => {
-    expect(show(after('agent', connecting, down))).toContain('! localhost:5432 does not answer')
+    // Nobody can be a visitor yet.
+    expect(show(after('agent', connecting, down))).toEndWith('! localhost:5432: ECONNREFUSED')
     const up: Event = { event: 'local', state: 'up', name: '5432', local: 'localhost:5432', reason: '' }
     expect(show(after('agent', connecting, down, up))).not.toContain('!')
   })
@@ -126,8 +127,9 @@ Visitors   203.0.113.10:4711   ssh   open 3 s
     expect(show(tick(draining, null, T0 + 11_000))).toEndWith(
       'Stopping   waiting up to 20 s for 1 open stream   Ctrl-C again to stop at once',
     )
+    expect(show(draining)).toStartWith('warren 1.2.3   stopping\n')
     expect(show({ ...draining, stopped: true })).toBe(
-      'warren 1.2.3   stopped\n\nSession    connected to relay.example.com:7000',
+      'warren 1.2.3   stopped\n\nSession    ended   relay.example.com:7000',
     )
   })
 
@@ -137,12 +139,41 @@ Visitors   203.0.113.10:4711   ssh   open 3 s
     expect(show(tick(model, null, T0 + 62_000))).not.toContain('no port left')
   })
 
-  test('a tunnel keeps its place when its address changes, and goes when it is closed', () => {
+  test.each([
+    ['lost', 'W-RELAY-UNREACHABLE', 'no connection to'],
+    ['lost', 'W-POOL-EMPTY', 'no public port from'],
+    ['lost', 'W-REPLACED', 'another process has the place at'],
+    ['lost', 'W-RELAY-GOODBYE', 'goodbye from'],
+    ['refused', 'W-RELAY-CHANGED', 'not trusted:'],
+    ['refused', 'W-NOT-WARREN', 'no warren relay at'],
+  ] as const)('%s by %s says who did what', (state, code, what) => {
+    const event: Event = { event: 'session', state, relay, code, reason: 'why', retryInMs: 0 }
+    expect(show(after('agent', connected, event))).toContain(`Session    ${what} relay.example.com:7000`)
+  })
+
+  test('a break with nothing open is told, but not that nothing was held, went on or was reset', () => {
+    const held: Event = { event: 'session', state: 'held', relay, streams: 0, holdMs: 30_000, reason: 'silent for 5 s' }
+    const resumed: Event = { event: 'session', state: 'resumed', relay, streams: 0, replayed: 0, afterMs: 10 }
+    const expired: Event = { event: 'session', state: 'expired', relay, streams: 0, reason: 'held for 30 s' }
+    expect(show(after('agent', connected, held))).toEndWith(
+      'Session    link lost\n           silent for 5 s; connecting to relay.example.com:7000 again',
+    )
+    expect(show(after('agent', connected, held, resumed))).toEndWith('connected to relay.example.com:7000')
+    expect(show(after('agent', connected, held, expired))).not.toContain('!')
+    expect(show(after('agent', connected, { ...expired, streams: 1 }))).toContain('! 1 open stream was reset: ')
+  })
+
+  test('a tunnel keeps its place when its address changes, and stays to say why it was closed, until it is open again', () => {
     const moved: Event = { ...postgres, address: 'relay.example.com:20009' }
     const model = after('agent', connected, postgres, ssh, moved)
     expect(model.tunnels.map(tunnel => tunnel.address)).toEqual(['relay.example.com:20009', 'relay.example.com:2222'])
     const gone: Event = { event: 'tunnel-closed', name: '5432', address: '', reason: 'taken over' }
-    expect(after('agent', connected, postgres, ssh, gone).tunnels.map(tunnel => tunnel.name)).toEqual(['ssh'])
+    const closed = after('agent', connected, postgres, ssh, down, gone)
+    expect(show(closed)).toContain(`Tunnel     relay.example.com:20001 → localhost:5432
+           ! closed: taken over
+           ! localhost:5432: ECONNREFUSED
+           0 open`)
+    expect(show(reduce(closed, postgres, T0))).not.toContain('taken over')
   })
 
   test('bytes of closed streams add up; of open ones they are told by a measure, and not counted twice', () => {
@@ -165,7 +196,8 @@ Visitors   203.0.113.10:4711   ssh   open 3 s
     for (let second = 2; second <= 6; second++) {
       model = tick(model, measured(second * 1_000_000), T0 + second * 1000)
     }
-    expect(show(model)).toContain('sent 6.0 MB, 1.0 MB/s   received 0 B, 0 B/s')
+    expect(show(model)).toEndWith('sent 6.0 MB, 1.0 MB/s   received 0 B')
+    expect(show({ ...model, stopped: true })).toEndWith('sent 6.0 MB   received 0 B')
     for (let second = 7; second <= 10; second++) model = tick(model, measured(6_000_000), T0 + second * 1000)
     expect(show(model)).toContain('sent 6.0 MB   received 0 B')
   })
@@ -254,6 +286,22 @@ Visitors   203.0.113.9:51514   5432   open 0 s`)
     expect(after('relay', agent('a', 'refused')).agents).toEqual([])
   })
 
+  test('an agent that was refused is told, and whoever sent anything else is not', () => {
+    const refused: Event = { ...agent('a', 'refused'), reason: 'the invite is spent' } as Event
+    expect(show(after('relay', ready, refused))).toContain('! refused 198.51.100.7:5123: the invite is spent\n')
+    expect(show(after('relay', ready, { ...refused, key: '' } as Event))).not.toContain('!')
+  })
+
+  test('bytes of open streams are told by a measure of all tunnels, and not counted twice', () => {
+    const measured = tick(after('relay', ready, open('a:1')), new Map([['', { sent: 100, received: 50 }]]), T0 + 2000)
+    expect(show(measured)).toContain('1 open   1 in all   sent 100 B   received 50 B')
+    expect(reduce(measured, closed('a:1', 100, 50), T0 + 2100).traffic).toMatchObject({
+      open: 0,
+      sent: 100,
+      received: 50,
+    })
+  })
+
   test('an agent whose link broke is told so, and comes back from another address', () => {
     const held: Event = { ...agent('a', 'held', 'x:1'), streams: 3 } as Event
     expect(show(after('relay', ready, agent('a', 'connected', 'x:1'), held))).toContain(
@@ -291,10 +339,30 @@ describe('any screen', () => {
     { event: 'warning', code: 'W-POOL-EMPTY', message: '世界 '.repeat(40) },
   )
 
-  test('no line is wider than the terminal', () => {
+  test('no line is wider than the terminal, and no frame taller', () => {
     for (let width = 1; width <= 120; width++) {
+      for (const line of render(model, width, true, 6)) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width)
       for (const line of render(model, width, true)) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width)
     }
+    for (let rows = 1; rows <= 30; rows++) expect(render(model, 80, true, rows).length).toBeLessThanOrEqual(rows)
+  })
+
+  test('in a low terminal what is wrong and every address stay longest', () => {
+    const whole = show(model).split('\n')
+    expect(show(model, 100, whole.length)).toBe(whole.join('\n'))
+    const withoutVisitors = show(model, 100, whole.length - 1)
+    expect(withoutVisitors).toEndWith('received 0 B')
+    const least = show(model, 100, withoutVisitors.split('\n').length - 1)
+    expect(least.replace(/世界.*/u, '…')).toBe(`warren 1.2.3   Ctrl-C to stop
+
+Session    connected to relay.example.com:7000
+
+           ! …
+
+Tunnel     relay.example.com:20001 → localhost:5432
+           ! localhost:5432: ECONNREFUSED; visitors are reset
+Tunnel     relay.example.com:2222 → localhost:22   ssh`)
+    expect(show(model, 100, 8)).toEndWith('20001 → localhost:5432\n… 2 more lines')
   })
 
   test('colours change nothing but the colours', () => {
