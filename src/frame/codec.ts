@@ -1,4 +1,4 @@
-// Bytes to frames and back. The five frequent frames have one fixed layout each, read and written by hand; everything
+// Bytes to frames and back. The six frequent frames have one fixed layout each, read and written by hand; everything
 // else is collected whole, within its limit, and handed on for messages.ts to guard and unpack.
 import { CREDIT, DATA, FIN, LIMIT, PING, PONG, PREFIX, RECEIPT, SESSION_CODE, type SessionCode, SIZE } from './wire.ts'
 

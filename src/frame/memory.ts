@@ -14,7 +14,7 @@ export type MemoryLimits = {
   sessionGrowth: number
   /** Bytes really buffered, over which the longest stalled streams are reset. */
   buffered: number
-  /** Bytes of blocks in all send rings, above which a session sends no bulk while its own has more than `sessionRing`. */
+  /** Bytes of blocks in all send rings, above which a session encodes hardly anything while its own has more than `sessionRing`. */
   rings: number
   sessionRing: number
   /** Spare ring blocks kept for the next session, in blocks. */

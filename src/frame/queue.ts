@@ -30,8 +30,9 @@ export class Queue<T> {
     return item
   }
 
-  clear(): void {
-    this.#items = []
+  /** Drops the others; what stays keeps its order. */
+  keep(stays: (item: T) => boolean): void {
+    this.#items = this.#items.filter(item => item !== undefined && stays(item))
     this.#first = 0
   }
 }

@@ -397,7 +397,7 @@ export class Session implements Frames {
   // ---- What streams call.
 
   abort(stream: Stream, code: ResetCode): void {
-    this.#streams.forget(stream)
+    this.#forget(stream)
     stream.discard()
     if (!stream.announced) return
     this.#sendReset(stream.id, code)
@@ -499,7 +499,7 @@ export class Session implements Frames {
         if (m.stream === 0) return this.#end({ by: 'peer', code: m.code, text: m.text })
         const stream = this.#find(m.stream)
         if (stream === null) return
-        this.#streams.forget(stream)
+        this.#forget(stream)
         stream.discard()
         stream.sink.reset(m.code as ResetCode)
         return
@@ -553,7 +553,7 @@ export class Session implements Frames {
   }
 
   #forgetIfDone(stream: Stream): void {
-    if (stream.finReceived && stream.finSent && !stream.gone) this.#streams.forget(stream)
+    if (stream.finReceived && stream.finSent && !stream.gone) this.#forget(stream)
   }
 
   // ---- Sending.
@@ -596,6 +596,11 @@ export class Session implements Frames {
     if (this.#liveness.pingDue) turns.put(putPing(turns.scratch, PING, this.#liveness.takePing(now)))
   }
 
+  #forget(stream: Stream): void {
+    this.#streams.forget(stream)
+    this.turns.ended()
+  }
+
   #end(how: Over): void {
     if (this.#over !== null) return
     this.#over = how
@@ -605,7 +610,7 @@ export class Session implements Frames {
     for (const stream of open) {
       // A sink that was just told may have aborted others.
       if (stream.gone) continue
-      this.#streams.forget(stream)
+      this.#forget(stream)
       stream.discard()
       stream.sink.reset(RESET_CODE.ABORTED)
     }

@@ -12,6 +12,8 @@ import { DATA_INIT, LIMIT, RESET, type ResetCode, SIZE, TUNING } from './wire.ts
 /** What an opened stream is for, as DATA_INIT says it. */
 export type Opening = { tunnel: number; visitor: string; edge: string }
 
+/** So many streams may be gone and still stand in a list, before those are looked through. */
+const MOST_GONE = 4_096
 /** All that may be in flight: the largest window, and the rooms above it. */
 const HARD_ROOM = TUNING.windowMax + TUNING.smallRoom + TUNING.controlRoom
 
@@ -42,6 +44,9 @@ export class Turns {
   readonly #fins = new Queue<Stream>()
   readonly #resets = new Queue<{ id: number; code: ResetCode }>()
   readonly #messages = new Queue<Control>()
+  /** Streams that are gone since the lists were looked through. */
+  #gone = 0
+  #encoding = false
   /** A stream that is not bulk had something to say since the session last looked. */
   smallSeen = false
   /** What small streams may still send in this turn while bulk waits. */
@@ -174,10 +179,24 @@ export class Turns {
     this.#onWake()
   }
 
+  /**
+   * One more stream is gone. Where the peer takes nothing, or receipts nothing, no turn comes in which it would be skipped,
+   * and no limit of streams counts it any more.
+   */
+  ended(): void {
+    this.#gone += 1
+    // Within a turn, somebody may be looking at the first of a list.
+    if (this.#gone < MOST_GONE || this.#encoding) return
+    this.#gone = 0
+    for (const list of [this.#small, this.#bulk, this.#credits, this.#fins]) list.keep(stream => !stream.gone)
+    this.#opens.keep(({ stream }) => !stream.gone)
+  }
+
   // ---- Encoding.
 
   /** One turn of everything but the session's own frames, which come before it. */
   encode(): void {
+    this.#encoding = true
     this.#encodeStreamControl()
     this.#encodeOpens()
     this.#smallLeft = TUNING.smallTurn
@@ -185,6 +204,7 @@ export class Turns {
     this.#encodeBulk()
     // A source that was found at its end brought no bytes, after which this would come again.
     if (this.#fins.size > 0) this.#encodeStreamControl()
+    this.#encoding = false
   }
 
   /** A control message, whatever the room. */

@@ -287,6 +287,53 @@ describe('send rings', () => {
   })
 })
 
+describe('streams that came and went while the peer took nothing', () => {
+  const MANY = 40_000
+  /** Objects: some five for each of four thousand streams. */
+  const MOST = 24_000
+  const objects = () => {
+    Bun.gc(true)
+    return heapStats().objectTypeCounts['Object'] ?? 0
+  }
+
+  test('are kept no longer than some thousand others, when they were not announced yet', () => {
+    const peer = new Peer({ opener: true })
+    peer.room = 0
+    const before = objects()
+    for (let i = 0; i < MANY; i++) peer.open().abort(RESET_CODE.ABORTED)
+    expect(peer.session.streams).toBe(0)
+    expect(objects() - before).toBeLessThan(MOST)
+  })
+
+  const had = {
+    'credit to give': (peer: Peer, id: number) => {
+      peer.accept(id)
+      peer.send(raw.data(id, Buffer.alloc(FIRST / 2)))
+    },
+    'an end to tell': (peer: Peer, id: number) => peer.accept(id).stream.finish(),
+    'a byte to send': (peer: Peer, id: number) => peer.accept(id, 1).stream.offer(Buffer.of(1)),
+  }
+  for (const [what, act] of Object.entries(had)) {
+    test(`are kept no longer than some thousand others, when they had ${what}; who is still there goes on`, () => {
+      const peer = new Peer()
+      peer.room = 0
+      act(peer, MANY + 1)
+      const before = objects()
+      for (let id = MANY + 2; id <= 2 * MANY; id++) {
+        act(peer, id)
+        peer.accepted.length = 1
+        peer.bytes()
+        peer.send(raw.reset(id, 0))
+      }
+      expect(peer.session.streams).toBe(1)
+      expect(objects() - before).toBeLessThan(MOST)
+      peer.room = Number.POSITIVE_INFINITY
+      const said = peer.frames().filter(([, id]) => id === MANY + 1)
+      expect(said.length).toBeGreaterThan(0)
+    })
+  }
+})
+
 describe('sending', () => {
   test('an empty chunk is done at once, also behind another', () => {
     const peer = new Peer({ opener: true, peerFirstCredit: 10 })
