@@ -1,4 +1,4 @@
-// One timer for every deadline of the process's sockets: dials, handshakes, lingers. Ten thousand lingering connections
+// One timer for every deadline of the process's sockets: dials, handshakes, lingers, keepalive's first seconds. Ten thousand lingering connections
 // cost a set and one timer, not ten thousand timers. Deadlines are rounded up, never down, so one sweep serves many.
 
 export interface Timed {

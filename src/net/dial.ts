@@ -1,12 +1,13 @@
 // Dialling: to an address, a name or a unix socket, plain or by TLS, with a deadline and a way to give up. A name's
 // addresses race each other (RFC 8305). Bun cannot cancel a connect, so an attempt that lost or was given up goes on in
-// the kernel; its socket is terminated the moment it opens, and until then its descriptor stays counted.
+// the kernel, plain on Linux for 7 s and otherwise for as long as that tries; its socket is terminated the moment it opens,
+// and until then its descriptor stays counted.
 import { isIP } from 'node:net'
 import { Connection, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
 import { descriptorOf, exhausted, hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, PLAIN, SECURE, type Socket } from './events.ts'
-import { nextDescriptor, resetOnCloseIfStream, unixListener } from './libc.ts'
+import { nextDescriptor, prepareDial, unixListener } from './libc.ts'
 import { handshakeComplete, negotiated, peerKeyHash, tlsOptions } from './tls.ts'
 
 export type Target = { host: string; port: number } | { path: string }
@@ -183,7 +184,7 @@ class Race implements Dialing, Timed {
       // other side would meet a clean end without a byte.
       const fd = nextDescriptor()
       Bun.connect<Owner>({ ...where, socket: PLAIN }).catch(toldByConnectError)
-      if (resetOnCloseIfStream(fd)) attempt.guarded = fd
+      if (prepareDial(fd)) attempt.guarded = fd
       return
     }
     const { alpn, serverName } = this.tls

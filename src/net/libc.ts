@@ -1,6 +1,6 @@
 // The few calls of the C library that Bun has no way to make: a deeper listen backlog, the pending error of a socket, what
-// becomes of it when the process dies, what it knows of TCP, reads and writes past Bun, and whether anybody listens at a
-// unix socket. Where there is no such library, each says so and its caller goes without.
+// becomes of it when the process dies or nobody answers, what it knows of TCP, reads and writes past Bun, the number of the
+// next descriptor, whether anybody listens at a unix socket, and a folder's lock. Where there is no such library, each says so and its caller goes without.
 // Numbers go through `| 0`: once such a call is compiled, Bun 1.4.5 hands on an integer that is held as a double as 0.
 import { dlopen, ptr, read } from 'bun:ffi'
 import { closeSync, openSync } from 'node:fs'
@@ -14,10 +14,12 @@ export const AT_ONCE = LINUX ? 0x80800 : 0
 const LOCK_EX = 2
 export const SOL_SOCKET = LINUX ? 1 : 0xffff
 const SO_LINGER = LINUX ? 13 : 0x0080
+const SO_OOBINLINE = LINUX ? 10 : 0x0100
 const SO_TYPE = LINUX ? 3 : 0x1008
 const SO_ERROR = LINUX ? 4 : 0x1007
 export const IPPROTO_TCP = 6
 const TCP_INFO = 11
+export const TCP_SYNCNT = 7
 /** Where Linux's struct tcp_info has what is read of it, in words of four bytes; it only ever grows at its end. */
 export const INFO = { mss: 4, unacked: 6, sacked: 7, rtt: 17, bytesAcked: 30, notSent: 36, minRtt: 37 } as const
 const ENOENT = 2
@@ -187,14 +189,31 @@ export function nextDescriptor(): number {
   return fd
 }
 
-/** As `resetOnClose`, if `fd` is a stream socket at all: another thread may have taken the number meanwhile. */
-export function resetOnCloseIfStream(fd: number): boolean {
+const ON = new Int32Array([1])
+
+/** A byte that was sent as urgent is read in its place among the others; otherwise nobody would ever get it. */
+export function readUrgentInline(fd: number): void {
+  const c = libc()
+  if (c !== null && fd >= 0) c.setsockopt(fd | 0, SOL_SOCKET, SO_OOBINLINE, ptr(ON), 4)
+}
+
+/** SYNs that are sent again, 1 and 3 s behind the first. */
+const SYN_RETRIES = new Int32Array([2])
+
+/**
+ * A socket that is being connected: as after `resetOnClose` and `readUrgentInline`, and on Linux the system gives up after 7 s
+ * instead of two minutes, in which it would have its descriptor. False, if `fd` is no stream socket: another thread may have
+ * taken the number meanwhile.
+ */
+export function prepareDial(fd: number): boolean {
   const c = libc()
   if (c === null || fd < 0) return false
   OPTION_SIZE[0] = 4
   if (c.getsockopt(fd | 0, SOL_SOCKET, SO_TYPE, ptr(OPTION), ptr(OPTION_SIZE)) !== 0) return false
   if (OPTION[0] !== SOCK_STREAM) return false
   resetOnClose(fd, true)
+  readUrgentInline(fd)
+  if (LINUX) c.setsockopt(fd | 0, IPPROTO_TCP, TCP_SYNCNT, ptr(SYN_RETRIES), 4)
   return true
 }
 

@@ -7,7 +7,7 @@ import { plainHost } from './address.ts'
 import { Connection, type Counter, type Handler } from './connection.ts'
 import { descriptorOf, exhausted, hold, letGo } from './descriptors.ts'
 import { type Owner, PLAIN, type Socket } from './events.ts'
-import { holdingFolder, queuedAt, resetOnClose, setBacklog, unixListener } from './libc.ts'
+import { holdingFolder, queuedAt, readUrgentInline, resetOnClose, setBacklog, unixListener } from './libc.ts'
 
 /** Bun asks for 512, and 3,000 visitors at once would then wait for a second SYN. The kernel's somaxconn caps it. */
 const BACKLOG = 4096
@@ -72,9 +72,10 @@ class Acceptor implements Owner, Counter {
     connection.give(this.accept(connection))
   }
 
-  /** What is accepted inherits the guard, which spares it a system call; whoever already waits to be accepted does not. */
+  /** What is accepted inherits this, which spares it system calls; whoever already waits to be accepted does not. */
   guardAll(fd: number): void {
     resetOnClose(fd, true)
+    readUrgentInline(fd)
     const queued = queuedAt(fd)
     this.early = queued < 0 ? Number.POSITIVE_INFINITY : queued + ARRIVING
   }

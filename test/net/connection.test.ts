@@ -1,16 +1,17 @@
 // Bytes through a Connection: order, backpressure, deadlines, and the buffers' owners.
+import { ptr } from 'bun:ffi'
 import { describe, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { deadlines } from '../../src/net/deadlines.ts'
 import { descriptorOf } from '../../src/net/descriptors.ts'
-import { release } from '../../src/net/index.ts'
-import { INFO, info, inform, LINUX } from '../../src/net/libc.ts'
+import { dial, listen, release } from '../../src/net/index.ts'
+import { INFO, info, inform, LINUX, libc } from '../../src/net/libc.ts'
 import { relearnRate } from '../../src/net/path.ts'
 import { until } from '../e2e/warren.ts'
 import { temporaryFolder } from '../folder.ts'
 import { algorithmOf, bbrRate, choose, mayChooseBbr, roundTrips } from './congestion.ts'
-import { KINDS, pair, Random, seed, type Tape, turns } from './tape.ts'
+import { KINDS, pair, Random, seed, Tape, turns } from './tape.ts'
 
 const folder = temporaryFolder()
 /** What other test files in this process still wait for. */
@@ -391,4 +392,54 @@ test('release frees whole chunks of 16 KiB or more, and no others', () => {
   const part = Buffer.from(new ArrayBuffer(40_000), 0, 39_999)
   release(part)
   expect(part.length).toBe(39_999)
+})
+
+/** Sends one byte as urgent, which Bun cannot. */
+function sendUrgent(socket: object, byte: number): void {
+  const payload = Buffer.of(byte)
+  const vector = new BigUint64Array([BigInt(ptr(payload)), 1n])
+  const message = new BigUint64Array(7)
+  message[2] = BigInt(ptr(vector))
+  message[3] = 1n
+  expect(libc()!.sendmsg(descriptorOf(socket), ptr(message), 1)).toBe(1)
+}
+
+const RAW = { data() {}, open() {} } as const
+
+if (!LINUX) console.log('NOT RUN: urgent bytes, which are sent here by a call that is laid out for Linux')
+
+test.if(LINUX)('a byte that a visitor sends as urgent is read in its place', async () => {
+  const tape = new Tape()
+  const read: Buffer[] = []
+  tape.onBytes = buf => read.push(Buffer.from(buf)) > 0
+  const listener = listen({ host: '127.0.0.1', port: 0, guarded: true }, () => tape)
+  const socket = await Bun.connect({ hostname: '127.0.0.1', port: listener.port, socket: RAW })
+  socket.write('ab')
+  await tape.got(2)
+  sendUrgent(socket, 0x43)
+  socket.write('de')
+  await tape.got(5)
+  expect(Buffer.concat(read).toString()).toBe('abCde')
+  socket.terminate()
+  await tape.closed()
+  listener.stop()
+})
+
+test.if(LINUX)('and one that a service sends', async () => {
+  const accepted = Promise.withResolvers<Bun.Socket<undefined>>()
+  const service = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { ...RAW, open: accepted.resolve } })
+  const tape = new Tape()
+  const read: Buffer[] = []
+  tape.onBytes = buf => read.push(Buffer.from(buf)) > 0
+  dial({ host: '127.0.0.1', port: service.port }, 1_000, result => ('ok' in result ? tape : undefined))
+  const socket = await accepted.promise
+  socket.write('ab')
+  await tape.got(2)
+  sendUrgent(socket, 0x43)
+  socket.write('de')
+  await tape.got(5)
+  expect(Buffer.concat(read).toString()).toBe('abCde')
+  socket.terminate()
+  await tape.closed()
+  service.stop()
 })

@@ -1,9 +1,10 @@
 // Dialling: every way to fail has its name, giving up is final, and no descriptor is lost from sight.
+import { ptr } from 'bun:ffi'
 import { afterEach, describe, expect, spyOn, test } from 'bun:test'
 import { join } from 'node:path'
 import { deadlines } from '../../src/net/deadlines.ts'
 import { descriptors, dial } from '../../src/net/index.ts'
-import { unixListener } from '../../src/net/libc.ts'
+import { IPPROTO_TCP, LINUX, libc, nextDescriptor, TCP_SYNCNT, unixListener } from '../../src/net/libc.ts'
 import { temporaryFolder } from '../folder.ts'
 import { Deaf } from './deafness.ts'
 import { type Answer, descriptorsSettle, dialled, dialledTls, Station, Tape, turns } from './tape.ts'
@@ -41,6 +42,20 @@ async function named<T>(addresses: string[] | Error, act: () => Promise<T>): Pro
     lookup.mockRestore()
   }
 }
+
+test.if(LINUX)(
+  'a dial that is given up is not tried for two minutes by the system, which has its descriptor meanwhile',
+  async () => {
+    const deaf = await Deaf.start()
+    const fd = nextDescriptor()
+    const given = dialled({ host: '127.0.0.1', port: deaf.port }, 300)
+    const retries = new Int32Array(1)
+    libc()!.getsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, ptr(retries), ptr(new Uint32Array([4])))
+    expect(retries[0]).toBe(2)
+    expect(await failure(given)).toBe('timeout')
+    deaf.wakeUp()
+  },
+)
 
 describe('failures', () => {
   test('nobody listens', async () => {
