@@ -18,6 +18,8 @@ export type Traffic = { sent: number; received: number }
 export class Tunnels {
   readonly #services: readonly Service[]
   readonly #emit: Emit
+  /** By id: where each tunnel was last told to be open, which is what is told of its end. */
+  readonly #addresses = new Map<number, string>()
 
   constructor(specs: readonly TunnelSpec[], emit: Emit) {
     this.#services = specs.map((spec, id) => new Service(id, spec, emit))
@@ -77,12 +79,9 @@ export class Tunnels {
     } else {
       service.taken = false
       service.told = true
-      this.#emit({
-        event: 'tunnel',
-        name: spec.name,
-        address: formatHostPort(answer.host, answer.port),
-        local: formatLocal(spec.local),
-      })
+      const address = formatHostPort(answer.host, answer.port)
+      this.#addresses.set(service.id, address)
+      this.#emit({ event: 'tunnel', name: spec.name, address, local: formatLocal(spec.local) })
     }
   }
 
@@ -102,7 +101,8 @@ export class Tunnels {
   #tellClosed(service: Service, reason: string): void {
     if (!service.told) return
     service.told = false
-    this.#emit({ event: 'tunnel-closed', name: service.spec.name, address: '', reason })
+    const address = this.#addresses.get(service.id) ?? ''
+    this.#emit({ event: 'tunnel-closed', name: service.spec.name, address, reason })
   }
 
   get allTaken(): boolean {

@@ -22,6 +22,22 @@ test('a tunnel that was told to be open is told to be closed, once, however it w
   tunnels.stop()
 })
 
+test('a tunnel that is closed is told with the address that it had last', () => {
+  const closed: Event[] = []
+  const tunnels = new Tunnels(['a=1', 'b=2'].map(parseTunnel), event => {
+    if (event.event === 'tunnel-closed') closed.push(event)
+  })
+  for (const id of [0, 1]) tunnels.answered({ id, host: 'relay.example.com', port: 20_000 + id, epoch: 1 })
+  // A new session gave it another one.
+  tunnels.answered({ id: 0, host: '2001:db8::1', port: 20_007, epoch: 2 })
+  tunnels.yieldAll()
+  expect(closed).toMatchObject([
+    { name: 'a', address: '[2001:db8::1]:20007' },
+    { name: 'b', address: 'relay.example.com:20001' },
+  ])
+  tunnels.stop()
+})
+
 test('a tunnel is asked for once, and again when it was refused', () => {
   const events: Event[] = []
   const tunnels = new Tunnels(['a=1', 'b=2'].map(parseTunnel), event => events.push(event))
