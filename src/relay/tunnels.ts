@@ -285,9 +285,12 @@ export class Tunnels {
       case 'state':
         return { refused: 'W-RELAY-BUSY', why: 'the relay cannot write its state' }
       case 'empty':
-        return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free` }
+        return { refused: 'W-POOL-EMPTY', why: `no port of ${from}-${to} is free (for ${want.name})` }
       case 'share':
-        return { refused: 'W-POOL-EMPTY', why: `this key has ${PER_KEY} ports, as many as one may have` }
+        return {
+          refused: 'W-POOL-EMPTY',
+          why: `no port (for ${want.name}): this key has ${PER_KEY} ports, as many as one may have`,
+        }
     }
   }
 
