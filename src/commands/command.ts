@@ -157,15 +157,20 @@ function nearest(word: string, known: readonly string[]): string | null {
   return near[0] ?? null
 }
 
-/** Levenshtein's distance: how many letters to put in, take out or change. */
+/** How many letters to put in, take out or change, or neighbours to swap: what a hurried hand does most. */
 function distance(a: string, b: string): number {
+  let before: number[] = []
   let row = [...Array(b.length + 1).keys()]
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
     for (let j = 1; j <= b.length; j++) {
       const same = a[i - 1] === b[j - 1] ? 0 : 1
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same))
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      const steps = [(row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same]
+      if (swapped) steps.push((before[j - 2] ?? 0) + 1)
+      next.push(Math.min(...steps))
     }
+    before = row
     row = next
   }
   return row[b.length] ?? 0

@@ -103,6 +103,8 @@ describe('what is not understood is refused', () => {
   test.each([
     ['giv', "giver has no command 'giv'; did you mean 'give'?"],
     ['gvie', "giver has no command 'gvie'; did you mean 'give'?"],
+    ['bxo', "giver has no command 'bxo'; did you mean 'box'?"],
+    ['xbo', "giver has no command 'xbo'; `giver -h` lists what there is"],
     ['zebra', "giver has no command 'zebra'; `giver -h` lists what there is"],
     ['--json', "giver has no flag '--json'; `giver -h` lists what there is"],
     ['box lst', "giver box has no command 'lst'; did you mean 'list'?"],
