@@ -4,6 +4,12 @@ import { type Command, named } from './command.ts'
 
 type Row = readonly [left: string, right: string]
 
+/** No command of the tree has them: the dispatcher takes them by itself, of the program alone. */
+const PROGRAM_FLAGS: readonly Row[] = [
+  ['-h, --help', 'This page'],
+  ['-V, --version', 'The version'],
+]
+
 export function helpText(path: readonly Command[], width: number, color: boolean): string {
   const command = path.at(-1)
   if (command === undefined) return ''
@@ -14,6 +20,7 @@ export function helpText(path: readonly Command[], width: number, color: boolean
     sections.push(`${head('Usage')}\n  ${named(path)} COMMAND`)
     const rows = [...command.commands.values()].map(one => [one.name, one.description] as const)
     sections.push(`${head('Commands')}\n${table(rows, width)}`)
+    if (path.length === 1) sections.push(`${head('Flags')}\n${table(PROGRAM_FLAGS, width)}`)
   } else {
     const positionals = Object.entries(command.args).filter(([, definition]) => definition.type === 'positional')
     const flags = Object.entries(command.args).filter(([, definition]) => definition.type !== 'positional')

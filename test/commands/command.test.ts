@@ -91,6 +91,15 @@ Examples
       A cake.`)
   })
 
+  test('the page of the program has its own flags, the version among them; that of a group has none', () => {
+    expect(helpText([root], 80, false)).toContain(`
+Flags
+  -h, --help     This page
+  -V, --version  The version
+`)
+    expect(helpText([root, box], 80, false)).not.toContain('--version')
+  })
+
   test('no line is wider than a narrow terminal, but examples stay whole', () => {
     for (const path of [[root], [root, give], [root, box]]) {
       const lines = helpText(path, 40, false).split('\n')
