@@ -68,9 +68,9 @@ function positionalOf(command: Leaf): Value {
 function valueFor(definition: ArgsDef[string]): Value {
   if (definition.type === 'boolean') return { kind: 'none' }
   if (definition.type === 'enum') return { kind: 'choice', words: definition.options ?? [] }
-  if (definition.valueHint === 'FILE') return { kind: 'file' }
-  if (definition.valueHint === 'DIR') return { kind: 'folder' }
   const words = definition.valueHint?.split('|') ?? []
+  if (words.includes('FILE')) return { kind: 'file' }
+  if (words.includes('DIR')) return { kind: 'folder' }
   return words.length > 1 ? { kind: 'choice', words } : { kind: 'text' }
 }
 
@@ -103,13 +103,14 @@ function bash(places: readonly Place[]): string {
     const positional = positionalOf(command)
     const names = flagsOf(command).map(flag => `--${flag.name}`)
     const all = [...(positional.kind === 'choice' ? positional.words : []), ...names].join(' ')
-    offers.push(`    ${quote(path)}) offers=${quote(all)} ;;`)
+    const files = positional.kind === 'file' ? ' files=1' : ''
+    offers.push(`    ${quote(path)}) offers=${quote(all)}${files} ;;`)
   }
   // bash takes '=' for a word of its own.
   return `# bash completion for warren
 
 _warren() {
-  local IFS=$'\\n' current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD - 1]} path= offers= at
+  local IFS=$'\\n' current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD - 1]} path= offers= files= at
   if [[ $current == '=' ]]; then
     current=
   elif [[ $before == '=' ]]; then
@@ -128,6 +129,10 @@ ${values.join('\n')}
 ${offers.join('\n')}
   esac
   COMPREPLY=($(compgen -W "\${offers// /$'\\n'}" -- "$current"))
+  if [[ -n $files && $current != -* ]]; then
+    compopt -o filenames 2>/dev/null
+    COMPREPLY+=($(compgen -f -- "$current"))
+  fi
 }
 
 complete -F _warren warren
@@ -225,6 +230,7 @@ function fish(places: readonly Place[]): string {
     const positional = positionalOf(command)
     if (positional.kind === 'choice')
       lines.push(`complete -c warren -n ${when} -a ${quote(positional.words.join(' '))}`)
+    if (positional.kind === 'file') lines.push(`complete -c warren -n ${when} -F`)
     for (const { name, about, value } of flagsOf(command)) {
       lines.push(`complete -c warren -n ${when} -l ${name}${fishValue(value)} -d ${quote(about)}`)
     }

@@ -42,7 +42,7 @@ const allow = leaf({
     key: {
       type: 'positional',
       required: true,
-      valueHint: 'KEY',
+      valueHint: 'KEY|FILE',
       description:
         "A public key line 'ssh-ed25519 AAAA… name', a file that holds one (FILE.pub, ./FILE), or a key that was revoked, by name or fingerprint",
     },

@@ -23,13 +23,23 @@ const send = leaf({
   examples: [],
   run,
 })
+const read = leaf({
+  name: 'read',
+  description: 'Read it',
+  args: {
+    what: { type: 'positional', required: true, valueHint: 'WORD|FILE', description: 'A word, or a file' },
+    loud: { type: 'boolean', description: 'Loudly' },
+  },
+  examples: [],
+  run,
+})
 const add = leaf({ name: 'add', description: 'Add one', args: {}, examples: [], run })
 const drop = leaf({ name: 'drop', description: 'Drop one', args: {}, examples: [], run })
 const list = group({ name: 'list', description: 'Lists', commands: [add, drop], examples: [] })
 const root = group({
   name: 'warren',
   description: 'x',
-  commands: [send, list, completionFor(() => root)],
+  commands: [send, read, list, completionFor(() => root)],
   examples: [],
 })
 
@@ -41,7 +51,7 @@ function output(command: string[], input: string): string {
 
 /** What is offered behind the words of a line, the last of which is being typed. */
 const CASES: [line: string[], offers: string[]][] = [
-  [[''], ['completion', 'list', 'send']],
+  [[''], ['completion', 'list', 'read', 'send']],
   [['s'], ['send']],
   [
     ['list', ''],
@@ -57,6 +67,9 @@ const CASES: [line: string[], offers: string[]][] = [
     ['high', 'low'],
   ],
   [['send', '--from', 'a'], ['a file']],
+  [['read', 'a'], ['a file']],
+  [['read', '--l'], ['--loud']],
+  [['send', 'a'], []],
   [
     ['completion', ''],
     ['bash', 'fish', 'zsh'],
@@ -108,6 +121,10 @@ describe('any shell', () => {
 
   test.each(here)('%s: its own parser takes the script', shell => {
     output([shell, '-n'], completionScript(shell, root))
+  })
+
+  test('zsh: an argument that may be a file', () => {
+    expect(completionScript('zsh', root)).toContain("'*:argument:_files'")
   })
 
   test('another one is refused by name', () => {
