@@ -11,7 +11,7 @@ export const viewFlags = {
     type: 'boolean',
     description: 'Events as one JSON object a line on standard output, the log on standard error',
   },
-  quiet: { type: 'boolean', description: 'Say nothing but errors' },
+  quiet: { type: 'boolean', description: 'Say nothing but errors; the events of --json come all the same' },
   'log-level': {
     type: 'enum',
     options: LEVELS,

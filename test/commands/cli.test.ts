@@ -186,6 +186,15 @@ describe('a relay', () => {
     }
   })
 
+  test('JSON: --quiet is for the log, and its help says that the events come', async () => {
+    const { first, end } = await startRelay('quiet', '--json', '--quiet')
+    expect(JSON.parse(first ?? '')).toMatchObject({ event: 'ready' })
+    expect(await end()).toBe(0)
+    expect((await warren('relay', '-h')).out).toMatch(
+      /--quiet +Say nothing but errors; the events of --json\s+come all/,
+    )
+  })
+
   test('plain lines: the event, and how to join, with the invite in a line of its own', async () => {
     const { child, output, first } = await startRelay('plain')
     expect(first).toMatch(/^20\S+Z info relay ready control=127\.0\.0\.1:\d+ /)
