@@ -5,9 +5,14 @@ import { formatLine } from '../telemetry/log.ts'
 
 export const stderr: Output = new Output(openSink(2))
 
-export const stdout: Output = new Output(openSink(1), count =>
-  stderr.line(formatLine('warn', 'standard output did not take all: lines were dropped', { count }, Date.now())),
-)
+export const stdout: Output = new Output(openSink(1), count => {
+  // What stays has a log, which this is a line of; what only prints speaks to whoever typed it.
+  stderr.line(
+    stays
+      ? formatLine('warn', 'standard output did not take all: lines were dropped', { count }, Date.now())
+      : 'warren: standard output could not be written: not all that was printed is there',
+  )
+})
 
 export function findTerminal(): Terminal | null {
   return Terminal.find()

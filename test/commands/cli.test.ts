@@ -144,11 +144,15 @@ describe('a command that says something and ends', () => {
   test('what a full disk did not take was not done', async () => {
     if (!existsSync('/dev/full')) return console.log('NOT RUN: printing to a full disk, as there is no /dev/full')
     await (await startRelay('full', '--json')).end()
-    const command = [...CLI, 'invite', '--state', join(folder, 'full')]
-    const child = Bun.spawn(['sh', '-c', '"$@" >/dev/full', 'sh', ...command], { stderr: 'pipe', env: environment() })
-    leaveNone(child)
-    expect(await new Response(child.stderr).text()).toMatch(/^\S+ warn standard output did not take all: .* count=1\n$/)
-    expect(await child.exited).toBe(EXIT.failed)
+    for (const args of [['invite', '--state', join(folder, 'full')], ['-h']]) {
+      const command = ['sh', '-c', '"$@" >/dev/full', 'sh', ...CLI, ...args]
+      const child = Bun.spawn(command, { stderr: 'pipe', env: environment() })
+      leaveNone(child)
+      expect(await new Response(child.stderr).text()).toBe(
+        'warren: standard output could not be written: not all that was printed is there\n',
+      )
+      expect(await child.exited).toBe(EXIT.failed)
+    }
   })
 })
 
