@@ -58,7 +58,7 @@ const allow = leaf({
     const { askRelay, namedKey } = await import('./operator.ts')
     const { looksLikeKeyLine } = await import('../identity/index.ts')
     const isFile = !looksLikeKeyLine(args.key) && looksLikePath(args.key)
-    const key = isFile ? readKeyFile(args.key) : args.key
+    const key = isFile ? await readKeyFile(args.key) : args.key
     if (isFile && !looksLikeKeyLine(key)) {
       throw new WarrenError('W-USAGE', `there is no line 'ssh-ed25519 AAAA…' in ${args.key}`)
     }
@@ -118,10 +118,11 @@ function looksLikePath(text: string): boolean {
   return !text.startsWith('SHA256:') && (text.includes('/') || text.endsWith('.pub'))
 }
 
-function readKeyFile(path: string): string {
+async function readKeyFile(path: string): Promise<string> {
   try {
     return readFirstLine(path)
   } catch (error) {
-    throw new WarrenError('W-USAGE', `${path} cannot be read: ${error instanceof Error ? error.message : error}`)
+    const { fileTrouble } = await import('../identity/index.ts')
+    throw new WarrenError('W-USAGE', `'${path}' cannot be read: ${fileTrouble(error)}`, { cause: error })
   }
 }

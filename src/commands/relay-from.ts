@@ -25,8 +25,8 @@ export async function relayFrom(
   if (relay !== undefined && file !== undefined) {
     throw new WarrenError('W-USAGE', '--relay and --relay-file are two ways to say the same; give one')
   }
-  if (file !== undefined) return checked(readInvite(file, '--relay-file'), false)
-  if (relay === '-') return checked(readInvite(0, '--relay -'), false)
+  if (file !== undefined) return checked(await readInvite(file, '--relay-file'), false)
+  if (relay === '-') return checked(await readInvite(0, '--relay -'), false)
   if (relay !== undefined) return checked(relay, true)
   const own = env?.trim()
   return own ? checked(own, false) : null
@@ -46,12 +46,14 @@ async function checked(text: string, onCommandLine: boolean): Promise<string> {
   return text
 }
 
-function readInvite(source: string | 0, flag: string): string {
+async function readInvite(source: string | 0, flag: string): Promise<string> {
   let line: string
   try {
     line = readFirstLine(source)
   } catch (error) {
-    throw new WarrenError('W-USAGE', `${flag}: cannot be read: ${error instanceof Error ? error.message : error}`)
+    const { fileTrouble } = await import('../identity/index.ts')
+    const what = source === 0 ? flag : `${flag}: '${source}'`
+    throw new WarrenError('W-USAGE', `${what} cannot be read: ${fileTrouble(error)}`, { cause: error })
   }
   if (line === '') throw new WarrenError('W-USAGE', `${flag}: there is no invite in it`)
   return line

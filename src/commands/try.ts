@@ -72,12 +72,12 @@ async function check(json: boolean, quiet: boolean, log: Log): Promise<void> {
   if (!passed) throw new WarrenError('W-CHECK', 'the tunnel does not behave like a direct connection')
 }
 
-function temporaryFolder(): string {
+async function temporaryFolder(): Promise<string> {
   try {
     return mkdtempSync(join(tmpdir(), 'warren-try-'))
   } catch (thrown) {
-    const why = thrown instanceof Error ? thrown.message : thrown
-    throw new WarrenError('W-STATE', `no folder can be made in ${tmpdir()}: ${why}`, { cause: thrown })
+    const { fileTrouble } = await import('../identity/index.ts')
+    throw new WarrenError('W-STATE', `no folder can be made in ${tmpdir()}: ${fileTrouble(thrown)}`, { cause: thrown })
   }
 }
 
@@ -85,7 +85,7 @@ function temporaryFolder(): string {
 export async function startBoth(tunnels: TunnelSpec[], emit: Emit, log: Log): Promise<Running> {
   const { HOLDS, startRelay } = await import('../relay/index.ts')
   const { startAgent } = await import('../agent/index.ts')
-  const folder = temporaryFolder()
+  const folder = await temporaryFolder()
   const remove = () => rmSync(folder, { recursive: true, force: true })
   // Also when the process ends in a way of its own.
   process.once('exit', remove)

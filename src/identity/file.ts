@@ -32,6 +32,10 @@ export function fileTrouble(thrown: unknown): string {
   if (code === 'EACCES' || code === 'EPERM') return 'permission denied'
   if (code === 'EROFS') return 'the file system is read-only'
   if (code === 'ENOSPC' || code === 'EDQUOT') return 'no space left'
+  if (code === 'ENOENT') return 'there is no such file or folder'
+  if (code === 'EISDIR') return 'it is a folder'
+  // Only who makes a folder meets it: files made here have random names first.
+  if (code === 'EEXIST') return 'it is not a folder'
   if (code === 'ENOTDIR') return 'a part of the path is not a folder'
   return thrown instanceof Error ? thrown.message : String(thrown)
 }

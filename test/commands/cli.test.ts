@@ -256,10 +256,15 @@ describe('a relay', () => {
       err: '',
     })
     writeFileSync(join(here, 'name.pub'), 'anna\n')
-    for (const file of ['name.pub', '/dev/zero', './none'])
+    for (const [file, why] of [
+      ['name.pub', 'there is no line '],
+      ['/dev/zero', 'there is no line '],
+      ['./none', "'./none' cannot be read: there is no such file or folder\n"],
+    ] as const)
       expect(await warrenIn(here, 'keys', 'allow', file, '--state', state)).toMatchObject({
         status: EXIT.usage,
         out: '',
+        err: expect.stringContaining(`warren: W-USAGE ${why}`),
       })
     expect((await warren('leases', 'list', '--state', state)).out).toBe('No port is leased.\n')
     expect(await warren('leases', 'free', '20000', '--state', state)).toMatchObject({ status: EXIT.failed, out: '' })
@@ -302,7 +307,7 @@ describe('a start that fails', () => {
     const { status, err } = await warren({ TMPDIR: join(folder, 'no', 'such') }, 'try', '--check')
     expect({ status, err }).toEqual({
       status: EXIT.state,
-      err: expect.stringContaining('W-STATE no folder can be made'),
+      err: expect.stringMatching(/W-STATE no folder can be made in \S+: there is no such file or folder\n/),
     })
   })
 })

@@ -84,13 +84,16 @@ describe('the relay of a command line', () => {
     expect(await failure(() => relayFrom({ relay: single.slice(0, -1) }, undefined))).toStartWith('W-INVITE-FORM ')
     expect(await failure(() => relayFrom({ relay: 'a b' }, undefined))).toStartWith('W-ADDRESS ')
     expect(await failure(() => relayFrom({ relay: 'a', 'relay-file': 'b' }, undefined))).toStartWith('W-USAGE ')
-    expect(await failure(() => relayFrom({ 'relay-file': join(folder, 'none') }, undefined))).toStartWith(
-      'W-USAGE --relay-file: cannot be read: ENOENT',
+    const none = join(folder, 'none')
+    expect(await failure(() => relayFrom({ 'relay-file': none }, undefined))).toBe(
+      `W-USAGE --relay-file: '${none}' cannot be read: there is no such file or folder`,
     )
     expect(await failure(() => relayFrom({ 'relay-file': file('c', ' \n\n') }, undefined))).toBe(
       'W-USAGE --relay-file: there is no invite in it',
     )
-    expect(await failure(() => relayFrom({ 'relay-file': folder }, undefined))).toStartWith('W-USAGE --relay-file: ')
+    expect(await failure(() => relayFrom({ 'relay-file': folder }, undefined))).toBe(
+      `W-USAGE --relay-file: '${folder}' cannot be read: it is a folder`,
+    )
   })
 
   test('no error repeats the token', async () => {
@@ -118,11 +121,15 @@ describe('the relay of a command line', () => {
     for (const text of lost)
       for (const said of [
         await failure(() => relayFrom({ relay: text }, undefined)),
+        await failure(() => relayFrom({ 'relay-file': text }, undefined)),
         await failure(async () => tunnelsOf([text], undefined, undefined)),
         await failure(async () => tunnelsOf(['1'], text, undefined)),
         await failure(async () => tunnelsOf(['1'], undefined, text)),
       ])
         for (let at = 0; at < secret.length - 12; at++) expect(said).not.toContain(secret.slice(at, at + 12))
+    expect(await failure(() => relayFrom({ 'relay-file': single }, undefined))).toBe(
+      "W-USAGE --relay-file: 'warren://relay.example.com:7000/#…' cannot be read: there is no such file or folder",
+    )
     for (const text of [single, ...places]) {
       const said = await failure(async () => tunnelsOf([text], undefined, undefined))
       expect(said).toStartWith('W-ADDRESS ')

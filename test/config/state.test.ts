@@ -90,9 +90,14 @@ describe('the state folder', () => {
     writeFileSync(file, '')
     const loop = join(root, 'loop')
     symlinkSync(loop, loop)
-    for (const folder of [file, join(file, 'below'), '/proc/nothing/here', loop]) {
+    for (const [folder, why] of [
+      [file, 'it is not a folder'],
+      [join(file, 'below'), 'a part of the path is not a folder'],
+      ['/proc/nothing/here', 'there is no such file or folder'],
+      [loop, ''],
+    ] as const) {
       expect(() => stateFolder('agent', folder, {})).toThrow(
-        expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining(folder) }),
+        expect.objectContaining({ code: 'W-STATE', message: expect.stringContaining(`${folder}: ${why}`) }),
       )
     }
     expect(() => stateFolder('agent', '', {})).toThrow(expect.objectContaining({ code: 'W-USAGE' }))
