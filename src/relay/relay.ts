@@ -73,7 +73,7 @@ export interface Relay {
 /** Throws a WarrenError when it cannot start. */
 export async function startRelay(options: RelayOptions, emit: Emit, log: Log): Promise<Relay> {
   refuseUnsafeEnvironment()
-  const publicHost = options.publicHost ?? ownHost(options.listen.host)
+  const publicHost = options.publicHost ?? ownHost(options.listen.host, log)
   if (!isInvitable(publicHost)) {
     throw new WarrenError(
       'W-USAGE',
