@@ -29,7 +29,7 @@ const list = leaf({
     if (args.json) for (const key of keys) stdout.line(jsonLine(key))
     else if (keys.length === 0) stdout.line('No key is known yet. `warren invite` lets an agent join.')
     else {
-      const rows = keys.map(key => [key.name, key.status, key.role, seen(key.seenAt), key.fingerprint])
+      const rows = keys.map(key => [key.name, key.status, key.role, seen(key), key.fingerprint])
       stdout.line(table(['NAME', 'STATUS', 'ROLE', 'SEEN', 'FINGERPRINT'], rows))
     }
   },
@@ -108,8 +108,9 @@ export const keys = group({
   ],
 })
 
-function seen(at: number | null): string {
-  return at === null ? 'never' : `${formatSpan(Math.max(0, Date.now() - at))} ago`
+function seen({ seenAt, sessions }: { seenAt: number | null; sessions: number }): string {
+  if (sessions > 0) return 'now'
+  return seenAt === null ? 'never' : `${formatSpan(Math.max(0, Date.now() - seenAt))} ago`
 }
 
 /** By its form alone: a file that somebody named like a key, in the folder of the day, must not let another key in. */

@@ -15,6 +15,7 @@ export const keyRow = v.object({
   status: v.picklist(['allowed', 'revoked']),
   addedAt: moment,
   seenAt: v.nullable(moment),
+  sessions: v.number(),
 })
 export const namedKey = v.object({ name: v.string(), fingerprint: v.string() })
 export const leaseRow = v.object({

@@ -62,6 +62,8 @@ export type OperatorOptions = {
   pool: () => Pool
   relay: { host: string; port: number; pin: Uint8Array }
   ports: { from: number; to: number }
+  /** How many a key has now. */
+  sessions: (key: Uint8Array) => number
   /** The live sessions of a key are to end. */
   revoked: (key: Uint8Array) => void
   /** A port is nobody's any more. */
@@ -113,7 +115,9 @@ export class Operator {
         return { invite: formatInvite({ ...relay, token, shared: r.uses > 1 }), expiresAt }
       }
       case 'keys':
-        return store.listKeys().map(({ publicKey: _, ...row }) => row)
+        return store
+          .listKeys()
+          .map(({ publicKey, ...row }) => ({ ...row, sessions: this.#options.sessions(publicKey) }))
       case 'allow': {
         const { publicKey, comment } = looksLikeKeyLine(r.key)
           ? parsePublicKeyLine(r.key)
@@ -268,6 +272,7 @@ function askState(state: string, r: Request): Answer {
         pool: () => new Pool(store, ports, { quarantineMs: QUARANTINE.defaultMs, now: Date.now }),
         relay: { host, port, pin: certificateKeyHash(cert) },
         ports,
+        sessions: () => 0,
         revoked: () => {},
         freed: () => {},
       })

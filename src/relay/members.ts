@@ -202,6 +202,7 @@ export class Members {
     this.#holds.release(member)
     this.#tunnels.leave(member)
     this.#sessions.remove(member)
+    this.#store.touchKey(member.key)
     this.#emit({
       event: 'agent',
       state: 'gone',

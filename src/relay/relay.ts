@@ -198,6 +198,7 @@ class RunningRelay implements Relay {
       pool: () => this.#pool,
       relay: { host: publicHost, port: this.#listener.port, pin: certificate.pin },
       ports: options.ports,
+      sessions: key => sessions.ofKey(fingerprint(key)).length,
       revoked: key => this.#members.revoke(key),
       freed: port => this.#tunnels.close(port),
     })

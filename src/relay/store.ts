@@ -158,7 +158,7 @@ export class Store {
     })
   }
 
-  /** Notes that a key registered; goes to disk with the next write, because nobody was promised it. */
+  /** Notes that a session of a key began or ended; goes to disk with the next write, because nobody was promised it. */
   touchKey(publicKey: Uint8Array): void {
     this.#seen.set(hex(publicKey), { key: publicKey, at: this.#time() })
   }

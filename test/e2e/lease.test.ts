@@ -179,6 +179,24 @@ describe('strangers stay out', () => {
     expect(await back.exit()).toBe(5)
   }, 60_000)
 
+  test('a key whose agent is connected is seen now; after that, since its session ended', async () => {
+    await using relay = await startRelay()
+    const listed = async (...flags: string[]) => (await run(['keys', 'list', '--state', relay.state, ...flags])).out
+    await using agent = await startAgent(relay.invite!, ['t=127.0.0.1:9'])
+    expect(await listed()).toMatch(/ allowed +agent +now +SHA256:/)
+    const before = JSON.parse(await listed('--json')) as { seenAt: number }
+    expect(before).toMatchObject({ sessions: 1 })
+    agent.signal('SIGTERM')
+    await relay.event('agent', ({ state }) => state === 'gone')
+    const after = JSON.parse(await listed('--json')) as { seenAt: number }
+    expect(after).toMatchObject({ sessions: 0 })
+    expect(after.seenAt).toBeGreaterThan(before.seenAt)
+    relay.signal('SIGTERM')
+    expect(await relay.exit()).toBe(0)
+    expect(JSON.parse(await listed('--json'))).toEqual(after)
+    expect(await listed()).toMatch(/ allowed +agent +\S+ m?s ago +SHA256:/)
+  }, 60_000)
+
   test('what is not a relay is told as such, and a dead one is waited for', async () => {
     await using relay = await startRelay()
     const agent = await startAgent(relay.invite!, ['t=127.0.0.1:9'])
