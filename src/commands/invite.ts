@@ -30,10 +30,10 @@ export const invite = leaf({
   },
 })
 
-/** What a person does with an invite. */
+/** What a person does with an invite; no line of it but the invite's own is wider than a terminal of 80 columns. */
 export function joinText(invite: string, uses: number, ttl: string): string {
-  const good = `${uses === 1 ? 'One agent joins' : `${uses} agents join`} with this line, within ${ttl}; run it beside the service`
+  const good = `${uses === 1 ? 'One agent joins' : `${uses} agents join`} with this line, within ${ttl};`
   return uses === 1
-    ? `${good} (5432 is its port):\n\n  warren tcp 5432 --relay '${invite}'\n`
-    : `${invite}\n\n${good}, from a file:\n\n  warren tcp 5432 --relay-file FILE\n`
+    ? `${good}\nrun it beside the service (5432 is its port):\n\n  warren tcp 5432 --relay '${invite}'\n`
+    : `${invite}\n\n${good}\nrun it beside the service, from a file:\n\n  warren tcp 5432 --relay-file FILE\n`
 }

@@ -185,7 +185,7 @@ async function halfClose(first: Probe, second: Probe): Promise<string> {
   await first.ended
   same(second, first)
   expectEnd('closed', await first.closed, await second.closed)
-  return `the other direction went on, ${formatBytes(TAIL)} more, hashes equal`
+  return `the other way went on, ${formatBytes(TAIL)}, hashes equal`
 }
 
 async function arrivesAsReset(other: Probe): Promise<string> {

@@ -321,6 +321,7 @@ describe('warren try', () => {
     const findings = out.trimEnd().split('\n')
     expect(findings.filter(line => !line.startsWith('ok    '))).toEqual([])
     expect(findings).toHaveLength(10)
+    expect(findings.filter(line => line.length > 79)).toEqual([])
     expect(readdirSync(temporary)).toEqual([])
     expect(await warren({ TMPDIR: temporary }, 'try', '--check', '--quiet')).toEqual({ status: 0, out: '', err: '' })
   })
