@@ -1,7 +1,9 @@
 // Where an agent learns its relay from: --relay, --relay-file, standard input, WARREN_RELAY, or what it remembers.
+import { isatty } from 'node:tty'
 import { CONTROL_PORT, parseHostPort } from '../config/index.ts'
 import { WarrenError } from '../errors.ts'
 import { readFirstLine } from './first-line.ts'
+import { stderr } from './streams.ts'
 
 export const relayFlags = {
   relay: {
@@ -47,6 +49,11 @@ async function checked(text: string, onCommandLine: boolean): Promise<string> {
 }
 
 async function readInvite(source: string | 0, flag: string): Promise<string> {
+  // Whoever sits there would see a program that does nothing. It has to be on the screen before the read, which blocks.
+  if (source === 0 && isatty(0)) {
+    stderr.line('Paste the invite, then press Enter:')
+    await stderr.flush()
+  }
   let line: string
   try {
     line = readFirstLine(source)

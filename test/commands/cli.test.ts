@@ -434,6 +434,14 @@ describe('on a terminal', () => {
     expect(screen.shown).toContain('stopped')
   })
 
+  test('an invite that is to come from there is asked for', async () => {
+    const screen = new Screen(['tcp', '5432', '--relay', '-', '--state', join(folder, 'asked')])
+    await screen.shows('Paste the invite, then press Enter:')
+    screen.terminal.write('warren://relay.example.com/#half\n')
+    expect(await screen.child.exited).toBe(EXIT.usage)
+    await screen.shows('W-INVITE-FORM')
+  })
+
   test('NO_COLOR, and a terminal that cannot', async () => {
     const plain = new Screen(['try'], { NO_COLOR: '1' })
     await plain.shows('Tunnel')
