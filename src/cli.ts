@@ -56,7 +56,7 @@ async function report(thrown: unknown): Promise<number> {
   await settle()
   const error = asWarrenError(thrown)
   stderr.line(`warren: ${error.code} ${escapeText(error.message)}`)
-  stderr.line(`  ${error.entry.todo}`)
+  stderr.line(`  ${error.todo}`)
   const debug = process.argv.some(
     (word, at) => word === '--log-level=debug' || (word === 'debug' && process.argv[at - 1] === '--log-level'),
   )

@@ -92,7 +92,7 @@ export const ERRORS = {
     exit: EXIT.refused,
     agent: 'ends',
     means: "The relay does not allow this machine's key (or the invite's token is none of its own).",
-    todo: 'On the relay, `warren keys list` shows who is allowed; `warren invite` makes a new invite.',
+    todo: 'On the relay, `warren keys list` shows who is allowed. `warren keys allow NAME` lets a revoked key in again; for a new one, `warren invite` makes an invite.',
   },
   'W-INVITE-SPENT': {
     exit: EXIT.refused,
@@ -110,7 +110,7 @@ export const ERRORS = {
     exit: EXIT.refused,
     agent: 'ends',
     means: "This machine's key was revoked on the relay while it was in use.",
-    todo: 'If that was a mistake: `warren keys allow` on the relay.',
+    todo: 'If that was a mistake: `warren keys allow NAME` on the relay.',
   },
   'W-REPLACED': {
     exit: EXIT.refused,
@@ -181,8 +181,8 @@ export const ERRORS = {
   'W-STATE': {
     exit: EXIT.state,
     agent: 'ends',
-    means: 'The state folder cannot be read or written.',
-    todo: 'Check its owner, its mode (0700) and the free space, or name another with --state.',
+    means: 'The state folder cannot be read or written, or a command that asks a relay finds nothing of one there.',
+    todo: 'Check that it is the folder that is meant (--state), its owner, its mode (0700) and the free space.',
   },
   'W-STATE-NEWER': {
     exit: EXIT.state,
@@ -234,11 +234,14 @@ const SECRET = /(?<=\/(#|%23))[^']{8,}|(?![0-9a-f]+(?![\w-]))[A-Za-z0-9_-]{64,}/
 /** An error that a person can act on. `message` is what happened here, in one sentence without a final stop. */
 export class WarrenError extends Error {
   readonly code: Code
+  /** What to do: its own, where what helps for the other errors of this code does not help here. */
+  readonly todo: string
 
-  constructor(code: Code, message: string, options?: ErrorOptions) {
+  constructor(code: Code, message: string, options: ErrorOptions & { readonly todo?: string } = {}) {
     super(message.replace(SECRET, '…'), options)
     this.name = 'WarrenError'
     this.code = code
+    this.todo = options.todo ?? ERRORS[code].todo
   }
 
   get entry(): Entry {

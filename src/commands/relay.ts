@@ -104,7 +104,7 @@ function parseListen(text: string): { host: string; port: number } {
 function parseHost(text: string, flag: string): string {
   const host = text.replace(/^\[(.*)\]$/, '$1')
   if (!isHost(host))
-    throw new WarrenError('W-ADDRESS', `${flag}: '${text}' is not a host name or an address, without a port`)
+    throw new WarrenError('W-USAGE', `${flag}: '${text}' is not a host name or an address, without a port`)
   return host
 }
 

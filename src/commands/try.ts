@@ -77,7 +77,10 @@ async function temporaryFolder(): Promise<string> {
     return mkdtempSync(join(tmpdir(), 'warren-try-'))
   } catch (thrown) {
     const { fileTrouble } = await import('../identity/index.ts')
-    throw new WarrenError('W-STATE', `no folder can be made in ${tmpdir()}: ${fileTrouble(thrown)}`, { cause: thrown })
+    throw new WarrenError('W-STATE', `no folder can be made in ${tmpdir()}: ${fileTrouble(thrown)}`, {
+      cause: thrown,
+      todo: 'Set TMPDIR to a folder that is there and that this user may write to.',
+    })
   }
 }
 

@@ -104,7 +104,7 @@ export function parseTunnel(text: string): TunnelSpec {
 
 export function parseName(text: string): string {
   if (!NAME.test(text)) {
-    throw new WarrenError('W-ADDRESS', `'${text}' is not a name: 1 to 63 letters, digits, dots, dashes and underscores`)
+    throw new WarrenError('W-USAGE', `'${text}' is not a name: 1 to 63 letters, digits, dots, dashes and underscores`)
   }
   return text
 }

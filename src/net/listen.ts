@@ -149,7 +149,10 @@ function cannotBind(host: string, port: number, thrown: unknown): unknown {
     case 'EADDRNOTAVAIL':
       return new WarrenError('W-PORT-BOUND', `${where} is not an address of this machine`, options)
     case 'EACCES':
-      return new WarrenError('W-PORT-BOUND', `${where} may not be bound by this user`, options)
+      return new WarrenError('W-PORT-BOUND', `${where} may not be bound by this user`, {
+        ...options,
+        todo: 'Choose a port from 1024 on, or give warren the right to lower ones (CAP_NET_BIND_SERVICE).',
+      })
     case '':
       // What Bun gives, without a code, for a name that does not resolve.
       return new WarrenError('W-PORT-BOUND', `${host} has no address, or none of this machine`, options)

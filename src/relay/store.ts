@@ -279,10 +279,11 @@ export class Store {
 
   #find(who: string): Uint8Array {
     // A name cannot contain a ':', so nobody can take a name that reads as another's fingerprint.
-    const row = who.startsWith('SHA256:')
+    const isFingerprint = who.startsWith('SHA256:')
+    const row = isFingerprint
       ? this.#sql.keys.all().find(candidate => fingerprint(candidate.key) === who)
       : this.#sql.named.get(who)
-    if (!row) throw new WarrenError('W-NOT-FOUND', 'no key has that name or fingerprint')
+    if (!row) throw new WarrenError('W-NOT-FOUND', `no key has the ${isFingerprint ? 'fingerprint' : 'name'} '${who}'`)
     return row.key
   }
 

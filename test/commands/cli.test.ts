@@ -97,6 +97,25 @@ describe('a command that says something and ends', () => {
     expect(await warren('tcp', '5432', '--state', '/dev/null/x')).toMatchObject({ status: EXIT.state, out: '' })
   })
 
+  test('what an error says to do is of use for what happened', async () => {
+    const { err: name } = await warren('tcp', '5432', '--name', 'a b')
+    expect(name).toStartWith("warren: W-USAGE 'a b' is not a name: ")
+    for (const [flag, value] of [
+      ['--public-host', '*'],
+      ['--bind', '1.2.3.4:5'],
+    ] as const) {
+      const { err } = await warren('relay', flag, value)
+      expect(err).toStartWith(`warren: W-USAGE ${flag}: '${value}' is not a host name or an address, without a port\n`)
+    }
+    const never = join(folder, 'never-run')
+    const { err: unrun } = await warren('keys', 'list', '--state', never)
+    expect(unrun).toStartWith(`warren: W-STATE no relay has run on ${never} yet; `)
+    expect(unrun.split('\n')[1]).toStartWith('  Check that it is the folder that is meant (--state), ')
+    const { err: untried } = await warren({ TMPDIR: never }, 'try')
+    expect(untried).toStartWith(`warren: W-STATE no folder can be made in ${never}: `)
+    expect(untried.split('\n')[1]).toBe('  Set TMPDIR to a folder that is there and that this user may write to.')
+  })
+
   test('an error cannot move the cursor or make a second line', async () => {
     const { err } = await warren('tcp', '\x1b[2J\nwarren: all is well')
     expect(err).toStartWith("warren: W-ADDRESS '\\x1b[2J\\nwarren: all is well' is not an address: ")
@@ -268,7 +287,11 @@ describe('a relay', () => {
       })
     expect((await warren('leases', 'list', '--state', state)).out).toBe('No port is leased.\n')
     expect(await warren('leases', 'free', '20000', '--state', state)).toMatchObject({ status: EXIT.failed, out: '' })
-    expect(await warren('keys', 'revoke', 'nobody', '--state', state)).toMatchObject({ status: EXIT.failed, out: '' })
+    expect(await warren('keys', 'revoke', 'nobody', '--state', state)).toEqual({
+      status: EXIT.failed,
+      out: '',
+      err: expect.stringContaining("W-NOT-FOUND no key has the name 'nobody'\n"),
+    })
     child.kill('SIGTERM')
     await child.exited
     expect((await warren('invite', '--state', state)).status).toBe(0)

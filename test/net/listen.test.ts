@@ -1,5 +1,5 @@
 // Listening: what is taken stays taken, a crowd is let in at once, and a unix socket belongs to one process.
-import { afterAll, describe, expect, test } from 'bun:test'
+import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { WarrenError } from '../../src/errors.ts'
@@ -63,6 +63,24 @@ describe('tcp', () => {
 
   test('an address that is not of this machine', () => {
     expect(codeOf(() => listenAt('192.0.2.1', 0))).toBe('W-PORT-BOUND')
+  })
+
+  test('a port that this user may not have: what to do is not to look for another relay', () => {
+    // Root may have them all, so the system's answer is made up.
+    const bind = spyOn(Bun, 'listen').mockImplementation(() => {
+      throw Object.assign(new Error('Failed to listen'), { code: 'EACCES' })
+    })
+    try {
+      expect(() => listenAt('127.0.0.1', 443)).toThrow(
+        expect.objectContaining({
+          code: 'W-PORT-BOUND',
+          message: '127.0.0.1:443 may not be bound by this user',
+          todo: expect.stringContaining('1024'),
+        }),
+      )
+    } finally {
+      bind.mockRestore()
+    }
   })
 
   test('a listener that stops leaves its connections alone', async () => {
