@@ -111,7 +111,7 @@ class RunningAgent implements Agent {
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve
     })
-    this.#tunnels.check()
+    this.#tunnels.watch()
     this.#roaming = new Roaming(
       () => this.#live?.carrier.localHost ?? null,
       why => {

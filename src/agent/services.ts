@@ -9,6 +9,7 @@ import {
   type Dialing,
   dial,
   type Handler,
+  isLoopback,
   type NotDialled,
   type Target,
 } from '../net/index.ts'
@@ -55,6 +56,8 @@ export class Service {
   readonly #target: Target
   readonly #emit: Emit
   #down = false
+  /** Somebody listened at its port at the last look. */
+  #listened = false
   /** Where a name's service answered last, and until when that is good. */
   #reached: Target | null = null
   #reachedUntil = 0
@@ -128,6 +131,23 @@ export class Service {
       result.ok.linger(PROBE_MS, PROBE_MS)
       return LEAVING
     })
+  }
+
+  /** The port of a service on this machine, at which a listener can be seen; null for any other. */
+  get ownPort(): number | null {
+    const { local } = this.spec
+    if (local.kind === 'unix') return null
+    return local.host === 'localhost' || isLoopback(local.host) ? local.port : null
+  }
+
+  /**
+   * `is`: somebody listens at its port now. One that is gone is looked into at once, by a connection; without one nothing is
+   * known, as what answers may be behind a rule of the firewall.
+   */
+  listened(is: boolean): void {
+    const gone = this.#listened && !is
+    this.#listened = is
+    if (gone && !this.#down) this.check()
   }
 
   stop(): void {

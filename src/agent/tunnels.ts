@@ -3,6 +3,7 @@
 import { formatHostPort, formatLocal, type TunnelSpec } from '../config/index.ts'
 import { BIND, type Session, type TunnelAnswer, type TunnelAsked } from '../frame/index.ts'
 import type { Splice } from '../link/index.ts'
+import { listeningPorts } from '../net/index.ts'
 import type { Emit } from '../telemetry/events.ts'
 import { tunnelError } from './reasons.ts'
 import { Service } from './services.ts'
@@ -10,6 +11,9 @@ import { Service } from './services.ts'
 /** Bytes of INIT's 4 KiB for tunnels, and what one takes besides its name. */
 const INIT_ROOM = 3_072
 const TUNNEL_BYTES = 32
+
+/** How often it is looked whether services of this machine still have a listener, in ms. */
+const LOOK_MS = 2_000
 
 const TAKEN = 'another process of this key took it'
 
@@ -20,6 +24,7 @@ export class Tunnels {
   readonly #emit: Emit
   /** By id: where each tunnel was last told to be open, which is what is told of its end. */
   readonly #addresses = new Map<number, string>()
+  #timer: ReturnType<typeof setInterval> | undefined
 
   constructor(specs: readonly TunnelSpec[], emit: Emit) {
     this.#services = specs.map((spec, id) => new Service(id, spec, emit))
@@ -30,12 +35,24 @@ export class Tunnels {
     return this.#services[id]
   }
 
-  /** Looks whether the services answer. */
-  check(): void {
+  /** Looks whether the services answer, and from then on whether somebody goes on listening for them. */
+  watch(): void {
     for (const service of this.#services) service.check()
+    if (this.#services.some(service => service.ownPort !== null))
+      this.#timer = setInterval(() => this.look(listeningPorts()), LOOK_MS)
+  }
+
+  /** `ports`: those of this machine that somebody listens at; null: nobody can be asked. */
+  look(ports: ReadonlySet<number> | null): void {
+    if (ports === null) return clearInterval(this.#timer)
+    for (const service of this.#services) {
+      const { ownPort } = service
+      if (ownPort !== null) service.listened(ports.has(ownPort))
+    }
   }
 
   stop(): void {
+    clearInterval(this.#timer)
     for (const service of this.#services) service.stop()
   }
 

@@ -1,4 +1,5 @@
 // The one door to sockets: nothing outside this folder touches Bun.listen, Bun.connect, node:net or node:tls.
+export { isLoopback } from './address.ts'
 export { Connection, type Ended, type Handler, release } from './connection.ts'
 export { descriptors } from './descriptors.ts'
 export {
@@ -14,5 +15,6 @@ export {
 } from './dial.ts'
 export { holdingFolder } from './libc.ts'
 export { type Listener, type ListenOptions, listen } from './listen.ts'
+export { listeningPorts } from './listeners.ts'
 export type { Path } from './path.ts'
 export { type ListenTlsOptions, listenTls, refuseUnsafeEnvironment } from './tls.ts'

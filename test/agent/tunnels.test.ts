@@ -1,5 +1,6 @@
 // What an agent asks its relay for in a session.
-import { expect, test } from 'bun:test'
+import { expect, spyOn, test } from 'bun:test'
+import { Service } from '../../src/agent/services.ts'
 import { Tunnels } from '../../src/agent/tunnels.ts'
 import { parseTunnel } from '../../src/config/index.ts'
 import type { Session } from '../../src/frame/index.ts'
@@ -58,4 +59,35 @@ test('a tunnel is asked for once, and again when it was refused', () => {
   tunnels.askAgain(session)
   expect(sent).toHaveLength(4)
   tunnels.stop()
+})
+
+test('a service of this machine that stops is told before anybody visits it, and is not disturbed before that', async () => {
+  let visits = 0
+  const open = () => Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { open: () => void visits++, data() {} } })
+  const service = open()
+  const events: Event[] = []
+  const told = Promise.withResolvers<void>()
+  const tunnels = new Tunnels([parseTunnel(`127.0.0.1:${service.port}`), parseTunnel('192.0.2.1:80')], event => {
+    events.push(event)
+    told.resolve()
+  })
+  const listening: ReadonlySet<number> = new Set([service.port])
+  for (let looks = 0; looks < 5; looks++) tunnels.look(listening)
+  service.stop(true)
+  expect([visits, events.length]).toEqual([0, 0])
+  tunnels.look(new Set())
+  await told.promise
+  tunnels.look(new Set())
+  tunnels.stop()
+  expect(events).toMatchObject([{ event: 'local', state: 'down', name: String(service.port), code: 'W-LOCAL-DOWN' }])
+})
+
+test('one that answers without a listener to be seen, as behind a rule of the firewall, is left alone', () => {
+  const check = spyOn(Service.prototype, 'check')
+  const tunnels = new Tunnels([parseTunnel('5432')], () => {})
+  for (let looks = 0; looks < 3; looks++) tunnels.look(new Set())
+  tunnels.look(null)
+  tunnels.stop()
+  expect(check).not.toHaveBeenCalled()
+  check.mockRestore()
 })
