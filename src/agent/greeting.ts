@@ -136,7 +136,10 @@ class Waiting<Answer> implements Handler {
 
 function dialError(address: string, fail: DialFailure, detail: string): WarrenError {
   if (fail === 'alpn' || fail === 'tls') return new WarrenError('W-NOT-WARREN', `${address} is not a relay: ${detail}`)
-  return new WarrenError('W-RELAY-UNREACHABLE', `${address} cannot be reached: ${detail}`)
+  // Of a name, the address that was tried last stands before the reason; of an address it would stand there twice.
+  const host = address.slice(0, address.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1')
+  const reason = detail.startsWith(`${host}: `) ? detail.slice(host.length + 2) : detail
+  return new WarrenError('W-RELAY-UNREACHABLE', `${address} cannot be reached: ${reason}`)
 }
 
 function print(keyHash: Uint8Array): string {

@@ -75,7 +75,7 @@ export function parseInvite(text: string): Invite {
   const encoded = line.slice(hash + 1)
   if (!/^[A-Za-z0-9_-]+$/.test(encoded)) throw damaged("there is a character behind its '#' that does not belong there")
   if (encoded.length !== CHARACTERS) {
-    throw damaged(`${encoded.length} characters follow its '#', and ${CHARACTERS} should`)
+    throw damaged(`${CHARACTERS} characters should follow its '#', and there are ${encoded.length}`)
   }
   const bytes = Buffer.from(encoded, 'base64url')
   const secret = bytes.subarray(0, SECRET)

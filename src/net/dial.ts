@@ -335,9 +335,20 @@ function busy(path: string): boolean {
   return listener === 'full' || listener === 'live'
 }
 
+/** As a person would say it; what is rare stays the system's code. */
+const IN_WORDS: Readonly<Record<string, string>> = {
+  '': 'connect failed',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EHOSTUNREACH: 'no route to host',
+  ENETUNREACH: 'network unreachable',
+  ENOENT: 'there is no such socket',
+  ETIMEDOUT: 'no answer',
+}
+
 function explain(address: Address, code: string): Failure {
   const where = 'path' in address ? address.path : address.host
-  const detail = `${where}: ${code || 'connect failed'}`
+  const detail = `${where}: ${IN_WORDS[code] ?? code}`
   switch (code) {
     case 'ECONNREFUSED':
       // Bun shows a want of descriptors as a refusal.

@@ -204,7 +204,10 @@ describe('strangers stay out', () => {
     await relay.crash()
     await using waiting = launchAgent(null, ['t=127.0.0.1:9'], { state: agent.state })
     const lost = await waiting.event('session', session => session.state === 'lost')
-    expect(lost).toMatchObject({ code: 'W-RELAY-UNREACHABLE' })
+    expect(lost).toMatchObject({
+      code: 'W-RELAY-UNREACHABLE',
+      reason: expect.stringMatching(/^127\.0\.0\.1:\d+ cannot be reached: connection refused$/),
+    })
     expect('retryInMs' in lost && lost.retryInMs).toBeLessThanOrEqual(10_000)
   }, 60_000)
 

@@ -60,6 +60,11 @@ test.if(LINUX)(
 describe('failures', () => {
   test('nobody listens', async () => {
     const before = descriptors.open()
+    const path = join(folder, 'none.sock')
+    expect(await dialled({ host: '127.0.0.1', port: deadPort() }, 1_000).answer).toMatchObject({
+      detail: '127.0.0.1: connection refused',
+    })
+    expect(await dialled({ path }, 1_000).answer).toMatchObject({ detail: `${path}: there is no such socket` })
     expect(await failure(dialled({ host: '127.0.0.1', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ host: '[::1]', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ path: join(folder, 'none.sock') }, 1_000))).toBe('refused')
