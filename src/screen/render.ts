@@ -221,11 +221,12 @@ function noticeLines(model: Model): Line[] {
 function visitLines(model: Model, many: boolean): Line[] {
   if (model.visits.length === 0) return []
   const column = Math.max(...model.visits.map(visit => Bun.stringWidth(visit.visitor)))
+  const name = Math.max(...model.visits.map(visit => Bun.stringWidth(visit.tunnel)))
   const lines = model.visits.map((visit, index) =>
     row(
       index === 0 ? 'Visitors' : '',
       ['plain', visit.visitor.padEnd(column)],
-      ['dim', many ? `   ${visit.tunnel}` : ''],
+      ['dim', many ? `   ${visit.tunnel.padEnd(name)}` : ''],
       ...visitPieces(visit, model.now),
     ),
   )
@@ -251,10 +252,11 @@ function visitPieces(visit: Visit, now: number): Piece[] {
   }
   const { end, sent, received, ms } = visit.ended
   const moved = `   sent ${formatBytes(sent)}, received ${formatBytes(received)} in ${formatSpan(ms)}`
+  if (end === 'fin') return [['dim', moved]]
   // What went wrong says more than how much went before, which a narrow terminal cuts.
   return [
-    ['yellow', end === 'fin' ? '' : `   ${ENDS[end]}`],
-    ['dim', moved],
+    ['yellow', `   ${ENDS[end]}`],
+    ['dim', sent === 0 && received === 0 ? '' : moved],
   ]
 }
 

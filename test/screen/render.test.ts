@@ -76,8 +76,10 @@ Tunnel     relay.example.com:2222 → localhost:22   ssh
            ssh -p 2222 relay.example.com
            1 open   1 in all   sent 0 B   received 0 B
 
-Visitors   203.0.113.10:4711   ssh   open 3 s
-           203.0.113.9:51514   5432   refused by the local service   sent 0 B, received 0 B in 1.5 s`)
+Visitors   203.0.113.10:4711   ssh    open 3 s
+           203.0.113.9:51514   5432   refused by the local service`)
+    const reset: Event = { ...closed('203.0.113.10:4711', 8, 9), tunnel: 'ssh', end: 'reset' } as Event
+    expect(show(reduce(model, reset, T0 + 9000))).toContain('ssh    reset   sent 8 B, received 9 B in 1.5 s\n')
   })
 
   test('a service that is down is told before there is a session, and gone when it answers', () => {
