@@ -11,10 +11,15 @@ export const HOLDS = {
   bytes: 256 * 1024 * 1024,
 } as const
 
+/** What a key has of them; its oldest first. */
+type Share = { readonly members: Set<Member>; bytes: number }
+
 type Hold = { readonly since: number; readonly bytes: number; readonly timer: ReturnType<typeof setTimeout> }
 
 export class Holds {
   readonly #held = new Map<Member, Hold>()
+  /** By fingerprint. */
+  readonly #shares = new Map<string, Share>()
   readonly #limits: { sessions: number; bytes: number }
   readonly #onExpired: (member: Member, reason: string) => void
   #bytes = 0
@@ -38,8 +43,12 @@ export class Holds {
     const bytes = member.session.held
     this.#held.set(member, { since: performance.now(), bytes, timer })
     this.#bytes += bytes
-    while (this.#held.size > this.#limits.sessions) this.#giveUp(() => 1)
-    while (this.#bytes > this.#limits.bytes) this.#giveUp(({ bytes }) => bytes)
+    const share = this.#shares.get(member.fingerprint) ?? { members: new Set(), bytes: 0 }
+    this.#shares.set(member.fingerprint, share)
+    share.members.add(member)
+    share.bytes += bytes
+    while (this.#held.size > this.#limits.sessions) this.#giveUp(this.#withMostSessions())
+    while (this.#bytes > this.#limits.bytes) this.#giveUp(this.#withMost(({ bytes }) => bytes))
   }
 
   /** It is held no longer; how long it was, in ms, or null when it was not. */
@@ -49,19 +58,29 @@ export class Holds {
     clearTimeout(hold.timer)
     this.#held.delete(member)
     this.#bytes -= hold.bytes
+    const share = this.#shares.get(member.fingerprint)
+    share?.members.delete(member)
+    if (share?.members.size === 0) this.#shares.delete(member.fingerprint)
+    else if (share !== undefined) share.bytes -= hold.bytes
     return performance.now() - hold.since
   }
 
-  /** The oldest session of the key whose sessions weigh the most. */
-  #giveUp(weight: (hold: Hold) => number): void {
-    const weights = new Map<string, number>()
-    for (const [{ fingerprint }, hold] of this.#held) {
-      weights.set(fingerprint, (weights.get(fingerprint) ?? 0) + weight(hold))
-    }
-    const most = Math.max(...weights.values())
-    for (const [member] of this.#held) {
-      if (weights.get(member.fingerprint) === most) return this.#expire(member, 'the relay holds too much')
-    }
+  /** Its oldest session. */
+  #giveUp(share: Share | undefined): void {
+    for (const member of share?.members ?? []) return this.#expire(member, 'the relay holds too much')
+  }
+
+  #withMostSessions(): Share | undefined {
+    // When a switch fails every agent breaks at once, and mostly each has a key of its own: the first has as many as any.
+    if (this.#shares.size === this.#held.size) return this.#shares.values().next().value
+    return this.#withMost(({ members }) => members.size)
+  }
+
+  /** Of those that have as much, the one that was held first. */
+  #withMost(weight: (share: Share) => number): Share | undefined {
+    let most: Share | undefined
+    for (const share of this.#shares.values()) if (most === undefined || weight(share) > weight(most)) most = share
+    return most
   }
 
   #expire(member: Member, reason: string): void {

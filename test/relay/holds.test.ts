@@ -114,6 +114,15 @@ describe('a key pushes out its own sessions, and nobody else’s', () => {
     expect(holds.bytes).toBe(90)
   })
 
+  test('also with ten thousand that break at once, each of its own key, in no time', () => {
+    const { holds, names, hold } = holding({ sessions: 10_000, bytes: 1_000 })
+    const began = performance.now()
+    for (let n = 0; n < 20_000; n++) hold(`${n}`, 0, LONG_MS, `key ${n}`)
+    // As many looks at every key would take seconds.
+    expect(performance.now() - began).toBeLessThan(1_500)
+    expect([holds.size, names().length, names()[0], names().at(-1)]).toEqual([10_000, 10_000, '0', '9999'])
+  })
+
   test('between keys that have as much the oldest goes', () => {
     const { names, hold } = holding({ sessions: 3, bytes: 100 })
     for (const name of ['a', 'b', 'c', 'd', 'e']) hold(name, 20, LONG_MS, name)
