@@ -14,7 +14,10 @@ export type MemoryLimits = {
   sessionGrowth: number
   /** Bytes really buffered, over which the longest stalled streams are reset. */
   buffered: number
-  /** Bytes of blocks in all send rings, above which a session encodes hardly anything while its own has more than `sessionRing`. */
+  /**
+   * Bytes of blocks in all send rings, above which a session sends no bulk while its own has more than `sessionRing`; above
+   * twice as many, nothing small either.
+   */
   rings: number
   sessionRing: number
   /** Spare ring blocks kept for the next session, in blocks. */
@@ -46,9 +49,14 @@ export class Memory {
     this.limits = limits
   }
 
-  /** How many bytes the send ring of one session may keep now. */
-  get ringRoom(): number {
+  /** How many bytes the send ring of one session may keep now before it sends no bulk. */
+  get bulkRing(): number {
     return this.#rings <= this.limits.rings ? TUNING.windowMax : this.limits.sessionRing
+  }
+
+  /** And before it sends nothing small, and opens nothing: what others do not confirm is no reason for that. */
+  get smallRing(): number {
+    return this.#rings <= 2 * this.limits.rings ? TUNING.windowMax : this.limits.sessionRing
   }
 
   takeBlock(): Buffer {

@@ -379,11 +379,15 @@ export class Turns {
 
   /** The ring keeps what a receipt has not confirmed, also where more is known to have arrived. */
   #bulkRoom(): number {
-    return Math.min(this.window.room(this.ring.head), this.#memory.ringRoom - this.ring.inFlight) - SIZE.DATA
+    return this.#room(this.#memory.bulkRing)
+  }
+
+  #room(ring: number): number {
+    return Math.min(this.window.room(this.ring.head), ring - this.ring.inFlight) - SIZE.DATA
   }
 
   #smallRoom(): number {
-    const room = this.#bulkRoom() + TUNING.smallRoom
+    const room = this.#room(this.#memory.smallRing) + TUNING.smallRoom
     return this.#bulk.size > 0 ? Math.min(room, this.#smallLeft) : room
   }
 
@@ -392,6 +396,6 @@ export class Turns {
   }
 
   #openRoom(): boolean {
-    return this.#bulkRoom() + TUNING.smallRoom + SIZE.DATA > 0
+    return this.#room(this.#memory.smallRing) + TUNING.smallRoom + SIZE.DATA > 0
   }
 }

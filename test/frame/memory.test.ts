@@ -3,7 +3,7 @@ import { heapStats } from 'bun:jsc'
 import { describe, expect, test } from 'bun:test'
 import { LIMIT, MEMORY_LIMITS, Memory, RESET_CODE, TUNING } from '../../src/frame/index.ts'
 import { CREDIT, DATA, DATA_INIT, PING, RESET } from '../../src/frame/wire.ts'
-import { ofType, Peer, raw } from './peer.ts'
+import { Collect, ofType, Peer, raw } from './peer.ts'
 
 const MIB = 1024 * 1024
 const FIRST = TUNING.firstCredit
@@ -276,6 +276,24 @@ describe('send rings', () => {
     }
   })
 
+  test('what is small, and what opens, waits only above twice the limit', () => {
+    const memory = limited()
+    const busy = sending(memory, 2 * MIB)
+    const key = busy.open()
+    sending(memory, 4 * MIB)
+    busy.bytes()
+    // More than a session's share is in flight there, and nothing of it is receipted.
+    const late = busy.open()
+    for (const stream of [key, late]) stream.offer(Buffer.from('k'))
+    expect(ofType(busy.frames(), DATA).map(([, id]) => id)).toEqual([key.id, late.id])
+    // What is small of those that confirm nothing is bounded, too.
+    const dribbles = sending(memory, 0)
+    const from = dribbles.written
+    for (let n = 0; n < 3_000; n++) dribbles.open().offer(Buffer.alloc(4_000))
+    dribbles.bytes()
+    expect(dribbles.written - from).toBeLessThan(3 * MIB)
+  })
+
   test('of a session that is over it keeps nothing, and the others may send as before', () => {
     const memory = limited()
     const gone = sending(memory, 4 * MIB)
@@ -332,6 +350,25 @@ describe('streams that came and went while the peer took nothing', () => {
       expect(said.length).toBeGreaterThan(0)
     })
   }
+})
+
+test('streams that go within their turn take no turn of those behind them', () => {
+  const peer = new Peer({ opener: true, peerFirstCredit: MIB })
+  // With the first of the list itself, as many as are gone when the lists are looked through.
+  const others = Array.from({ length: 4_095 }, () => peer.open())
+  const sink = new Collect()
+  sink.onFree = () => {
+    for (const stream of [...others.splice(0), streams[0]!]) stream.abort(RESET_CODE.ABORTED)
+  }
+  const streams = [peer.open(sink), peer.open(), peer.open()]
+  peer.frames()
+  // Not at once, but in the next turn.
+  peer.session.turns.attached = false
+  for (const stream of streams) stream.offer(Buffer.from('x'))
+  peer.session.turns.attached = true
+  const ids = streams.map(({ id }) => id)
+  expect(ofType(peer.frames(), DATA).map(([, id]) => id)).toEqual(ids)
+  expect(others).toEqual([])
 })
 
 describe('sending', () => {
