@@ -62,7 +62,8 @@ export class LiveScreen {
     process.off('SIGCONT', this.#resume)
     this.#terminal.offResize(this.#resized)
     const begun = this.#model.session.state !== 'starting' || this.#model.relay !== null
-    this.#model = { ...this.#model, stopped: true }
+    this.#suspended = false
+    this.#model = { ...tick(this.#model, this.#measure?.() ?? null, steadyNow()), stopped: true }
     if (begun) this.#paint()
     else this.#out.write(this.#region.erase(this.#terminal.columns))
     this.#region.leave()
@@ -123,6 +124,8 @@ export class LiveScreen {
     this.#region.leave()
     this.#terminal.release(this.#out)
     void this.#out.flush().then(() => {
+      // It went on, or ended, before the terminal took what was written.
+      if (!this.#suspended) return
       this.#terminal.cook()
       process.kill(process.pid, 'SIGSTOP')
     })

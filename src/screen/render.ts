@@ -102,6 +102,7 @@ function sessionLines({ session, now, stopped }: Model): Line[] {
     case 'held': {
       const left = Math.ceil(Math.max(0, session.until - now) / 1000)
       const { streams } = session
+      if (stopped) return [row('Session', ['plain', 'ended'], ['dim', `   link lost: ${session.reason}`])]
       return [
         streams === 0
           ? row('Session', ['yellow', 'link lost'])
@@ -116,7 +117,7 @@ function sessionLines({ session, now, stopped }: Model): Line[] {
         row(
           'Session',
           ['red', `${LOST[session.code] ?? 'no connection to'} ${session.relay}`],
-          ['yellow', `   ${next}`],
+          ['yellow', stopped ? '' : `   ${next}`],
         ),
         row('', ['dim', `${session.reason} (${session.code})`]),
       ]

@@ -83,12 +83,22 @@ export class Terminal {
   /** The process ends without a release: the last moment, and no time to wait for a write. */
   readonly #onExit = (): void => {
     try {
-      const terminal = openSync('/dev/fd/1', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-      writeSync(terminal, SHOW_CURSOR)
-      closeSync(terminal)
+      const terminal = openNow()
+      writeSync(terminal ?? 1, SHOW_CURSOR)
+      if (terminal !== null) closeSync(terminal)
     } catch {
       // The terminal is gone or takes nothing.
     }
+  }
+}
+
+/** Standard output, to be written without waiting; null: another user's, as behind sudo, and can only be had as it is. */
+function openNow(): number | null {
+  try {
+    return openSync('/dev/fd/1', constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  } catch (thrown) {
+    if (thrown instanceof Error && 'code' in thrown && thrown.code === 'EACCES') return null
+    throw thrown
   }
 }
 

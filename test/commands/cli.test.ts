@@ -508,7 +508,7 @@ describe('on a terminal', () => {
       env: environment(),
     })
     leaveNone(unread)
-    expect(Number.parseInt(await new Response(unread.stdout).text(), 10)).toBeWithin(0, 2 * SETTLED_MS)
+    expect(Number.parseInt(await new Response(unread.stdout).text(), 10)).toBeWithin(0, 4 * SETTLED_MS)
   })
 
   test('a second signal does not wait for open streams', async () => {

@@ -161,8 +161,45 @@ test('a terminal that takes nothing is written one frame, however often it is re
   expect(await second()).toBe('')
   take()
   await output.flush()
-  expect(await second()).toContain('web1')
+  expect((await second()).split('web1')).toHaveLength(2)
   screen.close()
+})
+
+test('a process that went on, or ends, before its terminal took what was written is not stopped by Ctrl-Z', async () => {
+  for (const how of ['went on', 'ends']) {
+    const { terminal, screen, output, second, stall } = shown()
+    screen.event({ event: 'session', state: 'connected', relay: 'r:7000', rtt: null })
+    await second()
+    const kill = spyOn(process, 'kill').mockImplementation(() => true)
+    try {
+      const take = stall()
+      screen.event(tunnel(1))
+      await second()
+      process.emit('SIGTSTP')
+      if (how === 'ends') screen.close()
+      else process.emit('SIGCONT')
+      take()
+      await output.flush()
+      expect(kill).not.toHaveBeenCalled()
+    } finally {
+      kill.mockRestore()
+    }
+    expect(terminal.cooked).toBe(0)
+    expect(await second()).toContain(how === 'ends' ? 'stopped' : 'web1')
+    if (how !== 'ends') screen.close()
+  }
+})
+
+test('the last frame has what moved until then', async () => {
+  const { screen, second } = shown()
+  let sent = 0
+  screen.watch(() => new Map([['web1', { sent, received: 0 }]]))
+  screen.event({ event: 'session', state: 'connected', relay: 'r:7000', rtt: null })
+  screen.event(tunnel(1))
+  await second()
+  sent = 5_000_000
+  screen.close()
+  expect(await second()).toContain('sent 5.0 MB')
 })
 
 test('the last frame is whole, and there is none of what never began', async () => {

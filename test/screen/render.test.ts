@@ -104,6 +104,7 @@ Visitors   203.0.113.10:4711   ssh    open 3 s
     expect(show(tick(model, null, T0 + 9000))).toStartWith(`${head}   trying again\n`)
     expect(show(reduce(model, connecting, T0 + 9000))).toStartWith(`${head}   trying again\n`)
     expect(show(reduce(model, connected, T0 + 9000))).toContain('Session    connected to')
+    expect(show({ ...model, stopped: true })).not.toContain('again')
   })
 
   test('held streams, resumed streams, streams that could not be held', () => {
@@ -112,6 +113,7 @@ Visitors   203.0.113.10:4711   ssh    open 3 s
     expect(show(tick(model, null, T0 + 11_000))).toEndWith(
       'Session    link lost, holding 2 streams   20 s left\n           silent for 5 s; connecting to relay.example.com:7000 again',
     )
+    expect(show({ ...model, stopped: true })).toEndWith('Session    ended   link lost: silent for 5 s')
     const resumed: Event = { event: 'session', state: 'resumed', relay, streams: 2, replayed: 9, afterMs: 3140 }
     expect(show(reduce(model, resumed, T0 + 4000))).toEndWith('   resumed after 3.1 s, 2 streams went on')
     const expired: Event = { event: 'session', state: 'expired', relay, streams: 2, reason: 'held for 30 s' }
