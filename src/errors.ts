@@ -162,7 +162,7 @@ export const ERRORS = {
     exit: EXIT.address,
     agent: 'forever',
     means:
-      'Every port of the relay is leased or rests in quarantine; or this key has 256 of them, the most that one may have, and all are in use.',
+      'Every port of the relay is leased or rests in quarantine; or this key has 256 of them, the most that one may have, and all are in use or another one was asked for.',
     todo: 'On the relay, give a wider range with --ports, or free a lease: `warren leases list`, `warren leases free PORT`.',
   },
   'W-PORT-BOUND': {

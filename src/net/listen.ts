@@ -68,6 +68,7 @@ class Acceptor implements Owner, Counter {
     if (this.early > 0) {
       this.early--
       connection.resetIfKilled()
+      readUrgentInline(descriptorOf(socket))
     }
     connection.give(this.accept(connection))
   }

@@ -31,6 +31,26 @@ test('the same key and service get the same port again, and other names get othe
   second.agent.stop()
 })
 
+test('a relay counts the bytes of open streams, and goes on counting those of closed ones', async () => {
+  const own = await runRelay()
+  const silent = net.createServer(socket => void socket.resume().on('error', () => {})).listen(0, '127.0.0.1')
+  await until(() => silent.listening, 'it listens')
+  const silentPort = (silent.address() as net.AddressInfo).port
+  const services = [`a=127.0.0.1:${hello}`, `b=127.0.0.1:${silentPort}`]
+  const running = await runAgent(await invite(own.state), join(temporaryFolder(), 'agent'), services)
+  expect([...own.relay.traffic().values()]).toEqual([{ sent: 0, received: 0 }])
+  expect((await visit(await portOf(running, 'a'))).said).toBe('hello')
+  const traffic = () => own.relay.traffic().get('')!
+  await until(() => traffic().sent === 'hello'.length, 'the closed one counts')
+  const open = net.connect(await portOf(running, 'b'), '127.0.0.1', () => open.write(Buffer.alloc(1_000)))
+  await until(() => traffic().received === 1_000, 'the open one counts')
+  open.destroy()
+  await until(() => own.events.filter(e => e.event === 'stream' && e.state === 'closed').length === 2, 'it is closed')
+  expect(traffic()).toEqual({ sent: 'hello'.length, received: 1_000 })
+  running.agent.stop()
+  silent.close()
+})
+
 test('visitors wait for an agent that is away, and are let in when it is back', async () => {
   const folder = join(temporaryFolder(), 'agent')
   const first = await runAgent(await invite(state), folder, [`a=127.0.0.1:${hello}`])
