@@ -119,7 +119,8 @@ function sessionLines({ session, now, stopped }: Model): Line[] {
           ['red', `${LOST[session.code] ?? 'no connection to'} ${session.relay}`],
           ['yellow', stopped ? '' : `   ${next}`],
         ),
-        row('', ['dim', `${session.reason} (${session.code})`]),
+        // The line above has said of whom.
+        row('', ['dim', `${session.reason.replace(`${session.relay} cannot be reached: `, '')} (${session.code})`]),
       ]
     }
     case 'refused':
