@@ -408,31 +408,34 @@ const RAW = { data() {}, open() {} } as const
 
 if (!LINUX) console.log('NOT RUN: urgent bytes, which are sent here by a call that is laid out for Linux')
 
-test.if(LINUX)('a byte that a visitor sends as urgent is read in its place', async () => {
-  const tape = new Tape()
-  const read: Buffer[] = []
-  tape.onBytes = buf => read.push(Buffer.from(buf)) > 0
-  const listener = listen({ host: '127.0.0.1', port: 0, guarded: true }, () => tape)
-  const socket = await Bun.connect({ hostname: '127.0.0.1', port: listener.port, socket: RAW })
-  socket.write('ab')
-  await tape.got(2)
-  sendUrgent(socket, 0x43)
-  socket.write('de')
-  await tape.got(5)
-  expect(Buffer.concat(read).toString()).toBe('abCde')
-  socket.terminate()
-  await tape.closed()
-  listener.stop()
-})
+/** A raw socket of the test's, and its other end behind `tape`. */
+const urgent: Record<string, (tape: Tape) => Promise<Bun.Socket<undefined>>> = {
+  'a visitor sends': async tape => {
+    const accepted = Promise.withResolvers<void>()
+    const listener = listen({ host: '127.0.0.1', port: 0, guarded: true }, () => {
+      accepted.resolve()
+      return tape
+    })
+    const socket = await Bun.connect({ hostname: '127.0.0.1', port: listener.port, socket: RAW })
+    await accepted.promise
+    listener.stop()
+    return socket
+  },
+  'a service sends': async tape => {
+    const accepted = Promise.withResolvers<Bun.Socket<undefined>>()
+    const service = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { ...RAW, open: accepted.resolve } })
+    dial({ host: '127.0.0.1', port: service.port }, 1_000, result => ('ok' in result ? tape : undefined))
+    const socket = await accepted.promise
+    service.stop()
+    return socket
+  },
+}
 
-test.if(LINUX)('and one that a service sends', async () => {
-  const accepted = Promise.withResolvers<Bun.Socket<undefined>>()
-  const service = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { ...RAW, open: accepted.resolve } })
+test.if(LINUX).each(Object.keys(urgent))('an urgent byte that %s is read in its place', async who => {
   const tape = new Tape()
   const read: Buffer[] = []
   tape.onBytes = buf => read.push(Buffer.from(buf)) > 0
-  dial({ host: '127.0.0.1', port: service.port }, 1_000, result => ('ok' in result ? tape : undefined))
-  const socket = await accepted.promise
+  const socket = await urgent[who]!(tape)
   socket.write('ab')
   await tape.got(2)
   sendUrgent(socket, 0x43)
@@ -441,5 +444,4 @@ test.if(LINUX)('and one that a service sends', async () => {
   expect(Buffer.concat(read).toString()).toBe('abCde')
   socket.terminate()
   await tape.closed()
-  service.stop()
 })
