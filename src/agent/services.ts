@@ -46,8 +46,8 @@ export class Service {
   readonly spec: TunnelSpec
   /** In this session it was asked for, and the answer is on its way or was a tunnel. */
   claimed = false
-  /** It was told that the tunnel is open, and not yet that it is closed. */
-  told = false
+  /** Where it was told that the tunnel is open, and not yet that it is closed; null otherwise. */
+  address: string | null = null
   /** Another process of this key took its tunnel over: asked for only as long as nobody has it. */
   taken = false
   /** Bytes to visitors and from them, of the streams that are closed. */

@@ -22,8 +22,6 @@ export type Traffic = { sent: number; received: number }
 export class Tunnels {
   readonly #services: readonly Service[]
   readonly #emit: Emit
-  /** By id: where each tunnel was last told to be open, which is what is told of its end. */
-  readonly #addresses = new Map<number, string>()
   #timer: ReturnType<typeof setInterval> | undefined
 
   constructor(specs: readonly TunnelSpec[], emit: Emit) {
@@ -95,9 +93,8 @@ export class Tunnels {
       if (code !== 'W-REPLACED') this.#emit({ event: 'warning', code, message })
     } else {
       service.taken = false
-      service.told = true
       const address = formatHostPort(answer.host, answer.port)
-      this.#addresses.set(service.id, address)
+      service.address = address
       this.#emit({ event: 'tunnel', name: spec.name, address, local: formatLocal(spec.local) })
     }
   }
@@ -116,9 +113,9 @@ export class Tunnels {
   }
 
   #tellClosed(service: Service, reason: string): void {
-    if (!service.told) return
-    service.told = false
-    const address = this.#addresses.get(service.id) ?? ''
+    const { address } = service
+    if (address === null) return
+    service.address = null
     this.#emit({ event: 'tunnel-closed', name: service.spec.name, address, reason })
   }
 
