@@ -50,13 +50,14 @@ line, both on standard error; \`--json\` events and log lines carry the same cod
 |---|---|---|
 ${statuses.join('\n')}
 
-A first SIGTERM or Ctrl-C drains: no new streams, and open ones get the time of \`--drain\` (30 s; 5 s of \`warren try\`). A second one ends at
-once. Both exit with 0.
+A first SIGTERM or Ctrl-C drains: no new streams, and open ones get the time of \`--drain\` (30 s; 5 s of \`warren try\`). A
+second one ends at once. Both exit with 0.
 
 ## What an agent retries
 
 Once it runs, an agent tries again by itself after whatever may pass, with pauses of 0.1 s doubling to 10 s (2 s
-after a goodbye of the relay), each drawn at random below that; and it ends where trying again cannot help, with the exit status of the error.
+after a goodbye of the relay), each drawn at random below that; and it ends where trying again cannot help, with the exit
+status of the error.
 
 | code | the agent | because |
 |---|---|---|
