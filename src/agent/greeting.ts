@@ -136,10 +136,8 @@ class Waiting<Answer> implements Handler {
 
 function dialError(address: string, fail: DialFailure, detail: string): WarrenError {
   if (fail === 'alpn' || fail === 'tls') return new WarrenError('W-NOT-WARREN', `${address} is not a relay: ${detail}`)
-  // Of a name, the address that was tried last stands before the reason; of an address it would stand there twice.
-  const host = address.slice(0, address.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1')
-  const reason = detail.startsWith(`${host}: `) ? detail.slice(host.length + 2) : detail
-  return new WarrenError('W-RELAY-UNREACHABLE', `${address} cannot be reached: ${reason}`)
+  // Told as an event only, which names the relay beside it.
+  return new WarrenError('W-RELAY-UNREACHABLE', detail)
 }
 
 function print(keyHash: Uint8Array): string {

@@ -9,6 +9,7 @@ import {
   type Dialing,
   dial,
   type Handler,
+  isLocalhost,
   isLoopback,
   type NotDialled,
   type Target,
@@ -137,7 +138,7 @@ export class Service {
   get ownPort(): number | null {
     const { local } = this.spec
     if (local.kind === 'unix') return null
-    return local.host === 'localhost' || isLoopback(local.host) ? local.port : null
+    return isLocalhost(local.host) || isLoopback(local.host) ? local.port : null
   }
 
   /**

@@ -3,24 +3,19 @@
 // the kernel, plain on Linux for 7 s and otherwise for as long as that tries; its socket is terminated the moment it opens,
 // and until then its descriptor stays counted.
 import { isIP } from 'node:net'
+import { isLocalhost } from './address.ts'
 import { Connection, type Handler } from './connection.ts'
 import { deadlines, type Timed } from './deadlines.ts'
-import { descriptorOf, exhausted, hold, letGo } from './descriptors.ts'
+import { descriptorOf, hold, letGo } from './descriptors.ts'
 import { isTlsError, type Owner, PLAIN, SECURE, type Socket } from './events.ts'
+import { type DialFailure, explain, moreTelling, type NotDialled } from './failure.ts'
 import { nextDescriptor, prepareDial, unixListener } from './libc.ts'
 import { handshakeComplete, negotiated, peerKeyHash, tlsOptions } from './tls.ts'
 
 export type Target = { host: string; port: number } | { path: string }
 
-/**
- * reset: somebody answered, and reset the connection at once. refused: nobody listens, or the other side closed during the TLS handshake. limit: this machine is out of descriptors
- * or ports. tls: what answers does not speak TLS 1.3. alpn: it does, but not our protocol.
- */
-export type DialFailure = 'refused' | 'reset' | 'timeout' | 'unreachable' | 'not-found' | 'limit' | 'tls' | 'alpn'
-
 export type Dialled = { ok: Connection }
 export type DialledTls = { ok: Connection; peerKeyHash: Buffer }
-export type NotDialled = { fail: DialFailure; detail: string }
 
 export interface Dialing {
   /** Nothing is called back any more. After the answer it does nothing. */
@@ -69,7 +64,6 @@ const HEAD_START = 250
 const UNIX_RETRY = 50
 
 type Address = { host: string; port: number } | { path: string }
-type Failure = { fail: DialFailure; detail: string }
 type Done = {
   ok(connection: Connection, keyHash: Buffer): Handler | null
   fail(why: DialFailure, detail: string): void
@@ -88,7 +82,9 @@ class Race implements Dialing, Timed {
   starting = false
   private pending = 0
   private leader: Socket | null = null
-  private failure: Failure | null = null
+  private failure: NotDialled | null = null
+  /** The caller gave a name, and each address of it is tried. */
+  private readonly resolved: boolean
   private retry: Address | null = null
 
   constructor(target: Target, timeoutMs: number, tls: DialTlsOptions | null, done: Done) {
@@ -97,8 +93,9 @@ class Race implements Dialing, Timed {
     this.timeoutMs = timeoutMs
     this.deadline = performance.now() + timeoutMs
     deadlines.set(this, timeoutMs)
-    if ('path' in target || isIP(bare(target.host)) !== 0) this.start(target)
-    else this.resolve(target.host, target.port)
+    this.resolved = !('path' in target) && isIP(bare(target.host)) === 0
+    if (!('path' in target) && this.resolved) this.resolve(target.host, target.port)
+    else this.start(target)
   }
 
   cancel(): void {
@@ -215,8 +212,7 @@ class Race implements Dialing, Timed {
       this.rearm()
       return
     }
-    const failure = explain(address, code)
-    if (this.failure === null || RANK[failure.fail] > RANK[this.failure.fail]) this.failure = failure
+    this.failure = moreTelling(this.failure, explain('path' in address ? '' : address.host, this.resolved, code))
     if (this.waiting.length > 0) this.startNext()
     else if (this.pending === 0) this.lose(this.failure.fail, this.failure.detail)
   }
@@ -317,57 +313,10 @@ class Attempt implements Owner {
 const NO_KEY = Buffer.alloc(0)
 const NOT_OURS = 'it speaks TLS, but not this protocol'
 
-/** Which of several addresses' failures says most. */
-const RANK: Record<DialFailure, number> = {
-  'not-found': 0,
-  unreachable: 1,
-  timeout: 2,
-  refused: 3,
-  reset: 4,
-  tls: 4,
-  alpn: 4,
-  limit: 5,
-}
-
 /** Bun shows EAGAIN, a full backlog, as a refusal, too. */
 function busy(path: string): boolean {
   const listener = unixListener(path)
   return listener === 'full' || listener === 'live'
-}
-
-/** As a person would say it; what is rare stays the system's code. */
-const IN_WORDS: Readonly<Record<string, string>> = {
-  '': 'connect failed',
-  ECONNREFUSED: 'connection refused',
-  ECONNRESET: 'connection reset',
-  EHOSTUNREACH: 'no route to host',
-  ENETUNREACH: 'network unreachable',
-  ENOENT: 'there is no such socket',
-  ETIMEDOUT: 'no answer',
-}
-
-function explain(address: Address, code: string): Failure {
-  const where = 'path' in address ? address.path : address.host
-  const detail = `${where}: ${IN_WORDS[code] ?? code}`
-  switch (code) {
-    case 'ECONNREFUSED':
-      // Bun shows a want of descriptors as a refusal.
-      return exhausted() ? { fail: 'limit', detail: 'no file descriptor left' } : { fail: 'refused', detail }
-    case 'ENOENT':
-      return { fail: 'refused', detail }
-    case 'ECONNRESET':
-      return { fail: 'reset', detail }
-    case 'EMFILE':
-    case 'ENFILE':
-      return { fail: 'limit', detail: 'no file descriptor left' }
-    case 'EADDRNOTAVAIL':
-      // IPv4: no local port left. IPv6: more often a machine without it.
-      return { fail: where.includes(':') ? 'unreachable' : 'limit', detail }
-    case 'ETIMEDOUT':
-      return { fail: 'timeout', detail }
-    default:
-      return { fail: 'unreachable', detail }
-  }
 }
 
 /** IPv6 first, then in turns: a family that does not work costs one head start, not one per address. */
@@ -382,15 +331,11 @@ function interleave(found: readonly { address: string; family: number }[]): stri
   return mixed
 }
 
-/** RFC 6761: this name is the loopback of both families, whatever the machine's files and name servers say. */
+/** What `localhost` stands for. */
 const LOOPBACK = [
   { address: '::1', family: 6 },
   { address: '127.0.0.1', family: 4 },
 ]
-
-function isLocalhost(host: string): boolean {
-  return host.toLowerCase() === 'localhost'
-}
 
 /** An address in a URL's brackets, without them. */
 function bare(host: string): string {

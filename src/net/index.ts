@@ -1,18 +1,17 @@
 // The one door to sockets: nothing outside this folder touches Bun.listen, Bun.connect, node:net or node:tls.
-export { isLoopback } from './address.ts'
+export { isLocalhost, isLoopback } from './address.ts'
 export { Connection, type Ended, type Handler, release } from './connection.ts'
 export { descriptors } from './descriptors.ts'
 export {
-  type DialFailure,
   type Dialing,
   type Dialled,
   type DialledTls,
   type DialTlsOptions,
   dial,
   dialTls,
-  type NotDialled,
   type Target,
 } from './dial.ts'
+export type { DialFailure, NotDialled } from './failure.ts'
 export { holdingFolder } from './libc.ts'
 export { type Listener, type ListenOptions, listen } from './listen.ts'
 export { listeningPorts } from './listeners.ts'

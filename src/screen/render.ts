@@ -119,8 +119,7 @@ function sessionLines({ session, now, stopped }: Model): Line[] {
           ['red', `${LOST[session.code] ?? 'no connection to'} ${session.relay}`],
           ['yellow', stopped ? '' : `   ${next}`],
         ),
-        // The line above has said of whom.
-        row('', ['dim', `${session.reason.replace(`${session.relay} cannot be reached: `, '')} (${session.code})`]),
+        row('', ['dim', `${session.reason} (${session.code})`]),
       ]
     }
     case 'refused':

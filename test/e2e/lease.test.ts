@@ -206,7 +206,7 @@ describe('strangers stay out', () => {
     const lost = await waiting.event('session', session => session.state === 'lost')
     expect(lost).toMatchObject({
       code: 'W-RELAY-UNREACHABLE',
-      reason: expect.stringMatching(/^127\.0\.0\.1:\d+ cannot be reached: connection refused$/),
+      reason: 'connection refused',
     })
     expect('retryInMs' in lost && lost.retryInMs).toBeLessThanOrEqual(10_000)
   }, 60_000)

@@ -62,9 +62,14 @@ describe('failures', () => {
     const before = descriptors.open()
     const path = join(folder, 'none.sock')
     expect(await dialled({ host: '127.0.0.1', port: deadPort() }, 1_000).answer).toMatchObject({
-      detail: '127.0.0.1: connection refused',
+      detail: 'connection refused',
     })
-    expect(await dialled({ path }, 1_000).answer).toMatchObject({ detail: `${path}: there is no such socket` })
+    // Of a name, the address that it was is told.
+    const port = deadPort()
+    expect(await named(['127.0.0.2'], () => dialled({ host: 'a.name', port }, 1_000).answer)).toMatchObject({
+      detail: '127.0.0.2: connection refused',
+    })
+    expect(await dialled({ path }, 1_000).answer).toMatchObject({ detail: 'there is no such socket' })
     expect(await failure(dialled({ host: '127.0.0.1', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ host: '[::1]', port: deadPort() }, 1_000))).toBe('refused')
     expect(await failure(dialled({ path: join(folder, 'none.sock') }, 1_000))).toBe('refused')

@@ -155,14 +155,6 @@ Visitors   203.0.113.10:4711   ssh    open 3 s
     expect(show(after('agent', connected, event))).toContain(`Session    ${what} relay.example.com:7000`)
   })
 
-  test('a relay that cannot be reached is named once', () => {
-    const reason = `${relay} cannot be reached: connection refused`
-    const lost: Event = { event: 'session', state: 'lost', relay, code: 'W-RELAY-UNREACHABLE', reason, retryInMs: 0 }
-    expect(show(after('agent', lost))).toEndWith(
-      'no connection to relay.example.com:7000   trying again\n           connection refused (W-RELAY-UNREACHABLE)',
-    )
-  })
-
   test('a break with nothing open is told, but not that nothing was held, went on or was reset', () => {
     const held: Event = { event: 'session', state: 'held', relay, streams: 0, holdMs: 30_000, reason: 'silent for 5 s' }
     const resumed: Event = { event: 'session', state: 'resumed', relay, streams: 0, replayed: 0, afterMs: 10 }
